@@ -1,0 +1,1 @@
+"""Authenticators; reached only through `vsmgate.interfaces`."""

@@ -1,0 +1,1 @@
+"""A small renderer and backend that speak the real protocols."""

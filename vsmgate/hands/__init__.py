@@ -1,0 +1,1 @@
+"""One I/O library each: processes, database threads, WebSocket handshakes, probes."""

@@ -1,0 +1,273 @@
+"""The plugin contracts: what is handed in, what comes out, which errors are raised.
+
+Four kinds of plugins, found by Twisted's plugin system. Each plugin is a small
+*factory*, cheap to import, that makes the working object from typed settings::
+
+    kind        one word, the ``kind = "..."`` of the configuration
+    help        one line for people
+    settings    a `msgspec.Struct` type: the table of the configuration is read into it
+    make(settings, context) -> the working object
+
+Heavy libraries are imported inside ``make``. A working object is used from the reactor
+thread only; its methods are coroutine functions for Twisted (``await`` a Deferred
+inside, no asyncio). The caller may cancel any of them, and bounds every wait.
+`vsmgate.testing` has a contract test suite for each interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IReactorCore
+from zope.interface import Attribute, Interface
+
+from vsmgate.model import (
+    Idempotency,
+    Identity,
+    Job,
+    Launch,
+    LogStream,
+    Observation,
+    Page,
+    Quota,
+    Secret,
+    Ticket,
+    Usecase,
+)
+
+__all__ = [
+    "Context",
+    "IAuthenticator",
+    "IAuthenticatorFactory",
+    "IExtendable",
+    "IJobStore",
+    "IJobStoreFactory",
+    "ILauncher",
+    "ILauncherFactory",
+    "IPluginFactory",
+    "IUsecaseSource",
+    "IUsecaseSourceFactory",
+]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a plugin gets from the gateway.
+
+    ``name``: the plugin's name in the configuration. ``state_dir``: the gateway's state
+    directory (exists, mode 0700). ``config_dir``: relative paths in settings start here.
+    ``wall``: Unix time now. ``nudge``: call it when something changed at the engine, so
+    that the next poll comes at once (never required).
+    """
+
+    name: str
+    reactor: IReactorCore
+    wall: Callable[[], float]
+    state_dir: Path
+    config_dir: Path
+    nudge: Callable[[], None] = lambda: None
+
+
+class IPluginFactory(Interface):
+    """What all four factories share."""
+
+    kind: str = Attribute("One word; unique among the factories of its interface.")
+    help: str = Attribute("One line.")
+    settings: type = Attribute("The msgspec Struct type of its configuration table.")
+
+
+class ILauncherFactory(IPluginFactory):
+    """Makes launchers of one kind of engine."""
+
+    plan: type = Attribute("The msgspec Struct type of a use case's ``[launch.KIND]`` table.")
+
+    def make(settings: Any, context: Context) -> ILauncher:
+        """Return a launcher; raise `vsmgate.errors.ConfigError` for unusable settings."""
+
+    def check(usecase: Usecase, plan: Any) -> Sequence[str]:
+        """Return what is wrong between ``usecase`` and its ``plan``, a sentence each.
+
+        Called once when the use case is read: a plan that lacks a service, a template
+        that names an unknown value. Nothing is run.
+        """
+
+
+class ILauncher(Interface):
+    """Runs jobs on one engine.
+
+    Every method fails with `vsmgate.errors.EngineUnreachable` when the engine cannot be
+    asked; the caller then knows nothing new. ``ref`` is the engine's own id.
+    """
+
+    async def submit(launch: Launch) -> str:
+        """Give a job to the engine, marked with ``launch.tag``; return its ref.
+
+        Called at most once per job by a living gateway; after a crash only when `find`
+        knows no job of that tag. Fails with `EngineRefused` when the engine will never
+        take it (its ``code`` and ``detail`` become the job's reason), and with
+        `EngineUnreachable` when it is unknown whether the engine took it: the caller
+        then asks `find` before it tries again.
+        """
+
+    async def find(tags: Collection[str]) -> Mapping[str, str]:
+        """Return tag -> ref for those of ``tags`` whose job the engine knows."""
+
+    async def poll(refs: Collection[str]) -> Mapping[str, Observation]:
+        """Ask for all of ``refs`` at once; the result has every one of them.
+
+        A ref that the engine does not know gives `Phase.UNKNOWN`. An ended job stays
+        askable until the engine forgets it.
+        """
+
+    async def cancel(ref: str) -> None:
+        """Ask for the end of a job; may return before it ended.
+
+        May be called again, and for a job that has ended or that the engine does not
+        know: then it does nothing.
+        """
+
+    async def logs(ref: str, service: str, stream: LogStream, tail: int) -> bytes:
+        """Return at most the last ``tail`` octets that a service wrote.
+
+        Empty when nothing was written (yet) or nothing is kept. Works for ended jobs as
+        long as the engine keeps their output.
+        """
+
+    async def forget(ref: str) -> None:
+        """Remove what is kept of an ended job (its directory, its output).
+
+        Called once the gateway forgets the job itself. Does nothing when there is
+        nothing. A job that is not over must be left alone.
+        """
+
+    async def close() -> None:
+        """Let go of connections and timers. Jobs go on."""
+
+
+class IExtendable(Interface):
+    """Provided by a launcher that can move the end of a running job."""
+
+    async def extend(ref: str, lifetime: float) -> None:
+        """Let the engine end the job ``lifetime`` seconds after its start instead.
+
+        Fails with `EngineRefused` when the engine does not allow it.
+        """
+
+
+class IAuthenticatorFactory(IPluginFactory):
+    """Makes authenticators."""
+
+    def make(settings: Any, context: Context) -> IAuthenticator:
+        """Return an authenticator; raise `ConfigError` for unusable settings."""
+
+
+class IAuthenticator(Interface):
+    """Turns a bearer credential into an identity."""
+
+    async def authenticate(credential: Secret) -> Identity:
+        """Return whom ``credential`` stands for, never None.
+
+        Fails with `vsmgate.errors.Unauthenticated` when it stands for nobody, and with
+        `vsmgate.errors.AuthenticatorUnavailable` when that cannot be found out now.
+        """
+
+
+class IUsecaseSourceFactory(IPluginFactory):
+    """Makes sources of use cases."""
+
+    def make(settings: Any, context: Context) -> IUsecaseSource:
+        """Return a source; raise `ConfigError` for unusable settings."""
+
+
+class IUsecaseSource(Interface):
+    """Knows use cases."""
+
+    def usecases() -> Sequence[Usecase]:
+        """Return all of them; raise `ConfigError` that lists every bad one."""
+
+
+class IJobStoreFactory(IPluginFactory):
+    """Makes job stores."""
+
+    def make(settings: Any, context: Context) -> IJobStore:
+        """Return a store that is not open yet; raise `ConfigError` for unusable settings."""
+
+
+class IJobStore(Interface):
+    """Keeps jobs, idempotency keys and tickets; every verb is one transaction.
+
+    Every verb fails with `vsmgate.errors.StoreUnavailable` when the store cannot be
+    read or written; then nothing was changed.
+    """
+
+    async def open() -> None:
+        """Make the store usable: create or migrate its schema. Called once.
+
+        Fails with `vsmgate.errors.ConfigError` when that needs the operator: a file
+        that is not a database, a newer schema, no permission.
+        """
+
+    async def close() -> None:
+        """Finish what is under way and let go."""
+
+    async def add(
+        job: Job, quota: Quota, idempotency: Idempotency | None
+    ) -> tuple[Job, bool]:
+        """Insert ``job``; return it as stored, and whether it is new.
+
+        In the same transaction: if the owner used ``idempotency.key`` before, return
+        the job that it made then (not new), or fail with
+        `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the
+        live, not held jobs of the owner and in total against ``quota``: over it, fail
+        with `vsmgate.errors.QuotaExceeded`, or with ``quota.queue`` store the job with
+        ``held`` set.
+        """
+
+    async def release(quota: Quota) -> Sequence[Job]:
+        """Clear ``held`` of the oldest held jobs that now fit ``quota``; return those."""
+
+    async def get(job_id: str) -> Job:
+        """Return a job; fail with `vsmgate.errors.NoSuchJob`."""
+
+    async def update(job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Replace a job by ``change`` of it, and give it the next revision.
+
+        ``change`` is pure, may be called in another thread and more than once; when it
+        returns its argument nothing is written. Fails with `NoSuchJob`.
+        """
+
+    async def touch(activity: Mapping[str, float]) -> None:
+        """Set ``last_activity_at`` of many live jobs, where the new one is later."""
+
+    async def live() -> Sequence[Job]:
+        """Return all jobs that have not ended, oldest first."""
+
+    async def changes(since: int) -> Sequence[Job]:
+        """Return the jobs whose revision is greater than ``since``, in its order."""
+
+    async def page(
+        owner: str,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return an owner's jobs, newest first; empty ``states`` means all.
+
+        Fails with `vsmgate.errors.BadCursor`.
+        """
+
+    async def prune(ended_before: float) -> Sequence[Job]:
+        """Delete the jobs that ended before, expired tickets, and old keys; return the jobs."""
+
+    async def add_ticket(ticket: Ticket) -> None:
+        """Keep a ticket until it is used or expired."""
+
+    async def use_ticket(digest: str, now: float) -> Ticket:
+        """Take a ticket: of all calls with one digest exactly one succeeds.
+
+        Fails with `vsmgate.errors.Unauthenticated` when there is none, or it expired.
+        """

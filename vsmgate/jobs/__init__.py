@@ -1,0 +1,1 @@
+"""The job life cycle at work: starting, polling, probing, ending."""

@@ -1,0 +1,1 @@
+"""Engines that run jobs; reached only through `vsmgate.interfaces`."""

@@ -1,0 +1,49 @@
+"""What the relay needs of the house: one question, and two notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from vsmgate.model import Endpoint, Identity, Job, Secret, Service
+
+__all__ = ["Credential", "Desk", "Target"]
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a client showed."""
+
+    kind: Literal["bearer", "ticket"]
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service of a job that somebody may reach, and who that is."""
+
+    job: Job
+    service: str
+    spec: Service
+    endpoint: Endpoint
+    identity: Identity
+
+
+class Desk(Protocol):
+    """Answers for jobs and identities (`vsmgate.jobs.desk.JobDesk` does)."""
+
+    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+        """Return where to dial, for whom.
+
+        Fails with `Unauthenticated`, `NoSuchJob` (also for a foreign job),
+        `NoSuchService`, `JobNotReady`, `JobEnded`, `AuthenticatorUnavailable` or
+        `StoreUnavailable` of `vsmgate.errors`. Without a credential only a job whose
+        use case is ``tokenless`` admits.
+        """
+
+    def active(self, job_id: str) -> None:
+        """Tell that the client sent a data frame (it counts against idle ends)."""
+
+    def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
+        """Call ``call`` once when the job stops or ends; returns what revokes that."""

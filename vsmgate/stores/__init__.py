@@ -1,0 +1,1 @@
+"""Job stores; reached only through `vsmgate.interfaces`."""

@@ -1,0 +1,1 @@
+"""The fakes and the contract suites for plugin authors."""

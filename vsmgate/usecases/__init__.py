@@ -1,0 +1,1 @@
+"""Sources of use cases; reached only through `vsmgate.interfaces`."""
