@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from vsmgate.model import Endpoint, Identity, Job, Secret, Service
+from vsmgate.credentials import Credential
+from vsmgate.model import Endpoint, Identity, Job, Service
 
 __all__ = ["Credential", "Desk", "Target"]
-
-
-@dataclass(frozen=True)
-class Credential:
-    """What a client showed."""
-
-    kind: Literal["bearer", "ticket"]
-    secret: Secret
 
 
 @dataclass(frozen=True)
@@ -46,4 +39,7 @@ class Desk(Protocol):
         """Tell that the client sent a data frame (it counts against idle ends)."""
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
-        """Call ``call`` once when the job stops or ends; returns what revokes that."""
+        """Call ``call`` once when the job stops or ends; returns what revokes that.
+
+        For a job that stops or has ended already the call comes in the next turn.
+        """

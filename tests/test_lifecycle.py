@@ -1,0 +1,67 @@
+"""The job life cycle's table."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsmgate.lifecycle import ENDED, LIVE, OUTCOMES, TABLE, Event, State, outcome, step
+
+ORDER = [State.REQUESTED, State.QUEUED, State.STARTING, State.RUNNING, State.READY]
+
+
+def test_every_state_answers_every_event() -> None:
+    assert set(TABLE) == set(State)
+    for state in State:
+        assert set(TABLE[state]) == set(Event), state
+
+
+def test_live_and_ended_part_the_states() -> None:
+    assert LIVE | ENDED == set(State)
+    assert not LIVE & ENDED
+
+
+def test_the_usual_way() -> None:
+    state = State.REQUESTED
+    for event, expected in [
+        (Event.QUEUED, State.QUEUED),
+        (Event.STARTING, State.STARTING),
+        (Event.RUNNING, State.RUNNING),
+        (Event.ANSWERED, State.READY),
+        (Event.STOP, State.STOPPING),
+        (Event.STOPPED, State.STOPPED),
+    ]:
+        state = step(state, event)
+        assert state is expected
+
+
+def test_only_a_running_job_becomes_ready() -> None:
+    becomes = {s for s in State if step(s, Event.ANSWERED) is State.READY and s is not State.READY}
+    assert becomes == {State.RUNNING}
+
+
+@given(st.sampled_from(sorted(ENDED)), st.lists(st.sampled_from(list(Event))))
+def test_an_ended_job_stays_as_it_ended(state: State, events: list[Event]) -> None:
+    for event in events:
+        assert step(state, event) is state
+
+
+@given(st.lists(st.sampled_from(list(Event))))
+def test_a_stop_is_never_forgotten(events: list[Event]) -> None:
+    state = step(State.READY, Event.STOP)
+    for event in events:
+        state = step(state, event)
+        assert state is State.STOPPING or state in ENDED
+
+
+@given(st.sampled_from(ORDER))
+def test_every_live_state_can_stop_and_can_end_in_every_way(state: State) -> None:
+    assert step(state, Event.STOP) is State.STOPPING
+    assert step(state, Event.FAILED) is State.FAILED
+    assert step(state, Event.LOST) is State.LOST
+    assert step(state, Event.EXPIRED) is State.EXPIRED
+
+
+def test_an_unknown_reason_is_a_fault() -> None:
+    assert outcome("something new") is Event.FAILED
+    assert all(step(State.RUNNING, event) in ENDED for event in OUTCOMES.values())

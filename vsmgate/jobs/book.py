@@ -1,0 +1,116 @@
+"""The jobs that live now, in memory, in step with the store.
+
+Every change goes to the store first and then into the book; readers (status calls,
+the relay, the periodic services) read the book and never wait for a database. Ended
+jobs leave it: the store answers for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from vsmgate.interfaces import IJobStore
+from vsmgate.model import Idempotency, Job, Quota
+
+__all__ = ["JobBook"]
+
+
+class JobBook:
+    """A mirror of the live jobs that tells of every change."""
+
+    _log = Logger()
+
+    def __init__(self, store: IJobStore) -> None:
+        self._store = store
+        self._jobs: dict[str, Job] = {}
+        self._revision = 0
+        self._watchers: list[Callable[[Job], None]] = []
+        self._waiting: dict[str, list[Deferred[None]]] = {}
+
+    async def load(self) -> None:
+        """Read the live jobs from the store."""
+        for job in await self._store.live():
+            self._note(job)
+
+    async def refresh(self) -> None:
+        """Take over what other processes changed in the store."""
+        for job in await self._store.changes(self._revision):
+            self._note(job)
+
+    def watch(self, call: Callable[[Job], None]) -> None:
+        """Call ``call`` with every job that changed, for good."""
+        self._watchers.append(call)
+
+    def live(self) -> Collection[Job]:
+        """Return the jobs that have not ended."""
+        return self._jobs.values()
+
+    def get(self, job_id: str) -> Job | None:
+        """Return a live job."""
+        return self._jobs.get(job_id)
+
+    async def find(self, job_id: str) -> Job:
+        """Return a job, live or ended; fail with `NoSuchJob`."""
+        return self._jobs.get(job_id) or await self._store.get(job_id)
+
+    def awaited(self) -> Collection[str]:
+        """Return the ids of the jobs that somebody waits for."""
+        return self._waiting.keys()
+
+    async def wait(self, job: Job, seconds: float, clock: IReactorTime) -> Job:
+        """Return the job once it is newer than ``job``, or as it is after ``seconds``."""
+        current = await self.find(job.id)
+        if current.ended or current.revision > job.revision:
+            return current
+        changed: Deferred[None] = Deferred()
+        self._waiting.setdefault(job.id, []).append(changed)
+        try:
+            await changed.addTimeout(seconds, clock, lambda _, __: None)
+        finally:
+            waiting = self._waiting.get(job.id, [])
+            if changed in waiting:
+                waiting.remove(changed)
+            if not waiting:
+                self._waiting.pop(job.id, None)
+        return await self.find(job.id)
+
+    async def add(
+        self, job: Job, quota: Quota, idempotency: Idempotency | None
+    ) -> tuple[Job, bool]:
+        """Store a new job (see `IJobStore.add`)."""
+        job, new = await self._store.add(job, quota, idempotency)
+        self._note(job)
+        return job, new
+
+    async def release(self, quota: Quota) -> None:
+        """Let held jobs go on for which there is room now."""
+        for job in await self._store.release(quota):
+            self._note(job)
+
+    async def update(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Change a job by a pure function, in the store and here."""
+        job = await self._store.update(job_id, change)
+        self._note(job)
+        return job
+
+    def _note(self, job: Job) -> None:
+        known = self._jobs.get(job.id)
+        self._revision = max(self._revision, job.revision)
+        if known is not None and known.revision >= job.revision:
+            return
+        if job.ended:
+            if self._jobs.pop(job.id, None) is None:
+                return
+        else:
+            self._jobs[job.id] = job
+        for waiting in self._waiting.pop(job.id, []):
+            waiting.callback(None)
+        for call in self._watchers:
+            try:
+                call(job)
+            except Exception:
+                self._log.failure("a watcher of jobs failed")

@@ -1,0 +1,369 @@
+"""Where jobs are asked for: what the REST face and the relay may do, for whom.
+
+Ownership is decided here, at every call; another user's job is `NoSuchJob`, made by
+the same line as an unknown one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from vsmgate.config import JobsConfig
+from vsmgate.errors import (
+    AuthenticatorUnavailable,
+    EngineRefused,
+    EngineUnreachable,
+    JobConflict,
+    JobEnded,
+    JobNotReady,
+    NoSuchJob,
+    NoSuchService,
+    NoSuchUsecase,
+    NotExtendable,
+    Unauthenticated,
+)
+from vsmgate.interfaces import IAuthenticator, IExtendable, IJobStore
+from vsmgate.jobs import changes
+from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.driver import Driver
+from vsmgate.lifecycle import State
+from vsmgate.model import (
+    Idempotency,
+    Identity,
+    Job,
+    LogStream,
+    Page,
+    Quota,
+    Reason,
+    Secret,
+    Ticket,
+    Usecase,
+    new_job_id,
+    replace,
+)
+from vsmgate.parameters import complete
+from vsmgate.relay.desk import Credential, Target
+
+__all__ = ["JobDesk"]
+
+#: Seconds that a ticket lives, and that a start waits for its engine's first word.
+TICKET_LIFETIME = 60.0
+FIRST_WORD = 2.0
+
+
+class JobDesk:
+    """Starts, shows, extends and stops jobs, and admits clients to them."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        book: JobBook,
+        store: IJobStore,
+        drivers: Mapping[str, Driver],
+        authenticators: Sequence[IAuthenticator],
+        usecases: Mapping[str, Usecase],
+        config: JobsConfig,
+        quota: Quota,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        active: Callable[[str], None],
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._drivers = drivers
+        self._authenticators = authenticators
+        self._usecases = usecases
+        self._config = config
+        self._quota = quota
+        self._clock = clock
+        self._wall = wall
+        self.active = active
+        self._on_end: dict[str, list[Callable[[Job], None]]] = {}
+        book.watch(self._tell_end)
+
+    # -- who ------------------------------------------------------------------------
+
+    async def authenticate(self, credential: Secret) -> Identity:
+        """Ask the authenticators in turn; the first that knows the credential decides."""
+        unavailable: AuthenticatorUnavailable | None = None
+        for authenticator in self._authenticators:
+            try:
+                return await authenticator.authenticate(credential)
+            except Unauthenticated:
+                continue
+            except AuthenticatorUnavailable as error:
+                unavailable = error
+        raise unavailable or Unauthenticated("The token is unknown, or has expired.")
+
+    async def _owned(self, identity: Identity, job_id: str) -> Job:
+        job = await self._book.find(job_id)
+        if job.owner != identity.subject:
+            raise NoSuchJob
+        return self._aged(job)
+
+    def _aged(self, job: Job) -> Job:
+        """Say since when nothing new is known of a live job, if its engine is away."""
+        driver = self._drivers.get(job.usecase.launcher)
+        if driver is None or driver.stale_since is None or job.ended:
+            return job
+        return replace(job, stale_since=driver.stale_since)
+
+    # -- what may be started, and starting --------------------------------------------
+
+    def usecases(self) -> Mapping[str, Usecase]:
+        """Return what may be started, by name."""
+        return self._usecases
+
+    async def start(
+        self,
+        identity: Identity,
+        usecase: str | None,
+        parameters: dict[str, Any],
+        *,
+        name: str = "",
+        idempotency_key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Start a use case; return the job, and whether it is a new one.
+
+        The row is stored before the engine is asked. Then the engine has a moment to
+        refuse (`EngineRefused`, with the job kept as failed); a slower answer, or an
+        engine that went away meanwhile, is told by the job's state. Fails with
+        `NoSuchUsecase`, `BadParameters`, `QuotaExceeded`, `IdempotencyMismatch`,
+        `EngineUnreachable` (known before, nothing stored) or `StoreUnavailable`.
+        """
+        wanted = self._usecases.get(usecase or self._config.default_usecase)
+        if wanted is None:
+            known = ", ".join(sorted(self._usecases)) or "none"
+            raise NoSuchUsecase(f"No use case has this name; known: {known}.")
+        complete_parameters = complete(wanted.parameters, parameters)
+        driver = self._drivers[wanted.launcher]
+        key = None
+        if idempotency_key is not None:
+            asked = msgspec.json.encode([wanted.name, complete_parameters, name], order="sorted")
+            key = Idempotency(idempotency_key, hashlib.sha256(asked).hexdigest())
+        elif driver.stale_since is not None:
+            raise EngineUnreachable(f"{driver.name} cannot be reached now; try again later.")
+        job, new = await self._book.add(
+            Job(
+                new_job_id(),
+                identity.subject,
+                wanted,
+                self._wall(),
+                name=name,
+                parameters=complete_parameters,
+                lifetime=wanted.limits.lifetime or self._config.lifetime,
+            ),
+            self._quota,
+            key,
+        )
+        if not new:
+            return self._aged(job), False
+        self._log.info(
+            "job {job} of {owner}: {usecase}", job=job.id, owner=job.owner, usecase=wanted.name
+        )
+        if not job.held:
+            driver.accept(job)
+            await driver.settled(job.id, FIRST_WORD)
+            job = await self._book.find(job.id)
+            if job.state is State.FAILED and job.engine_ref is None and job.reason is not None:
+                raise EngineRefused(
+                    job.reason.message, code=job.reason.code, native=job.reason.native
+                )
+        return self._aged(job), True
+
+    # -- one's own jobs -----------------------------------------------------------------
+
+    async def get(self, identity: Identity, job_id: str) -> Job:
+        """Return a job; fail with `NoSuchJob`."""
+        return await self._owned(identity, job_id)
+
+    async def wait(self, identity: Identity, job_id: str, seconds: float) -> Job:
+        """Return a job as soon as it changes, or as it is after ``seconds``."""
+        job = await self._owned(identity, job_id)
+        if not job.ended:
+            driver = self._drivers.get(job.usecase.launcher)
+            if driver is not None:
+                driver.ticker.within(self._config.poll_fastest)
+            job = self._aged(await self._book.wait(job, seconds, self._clock))
+        return job
+
+    async def page(
+        self,
+        identity: Identity,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return a page of the identity's jobs, newest first."""
+        page = await self._store.page(identity.subject, states, usecase, limit, cursor)
+        return Page(tuple(self._aged(job) for job in page.items), page.next_cursor)
+
+    async def stop(self, identity: Identity, job_id: str) -> Job:
+        """Ask for a job's end; does nothing when it is over."""
+        job = await self._owned(identity, job_id)
+        if job.ended:
+            return job
+        reason = Reason("cancelled_by_user", "The job's owner stopped it.")
+        job = await self._book.update(job.id, lambda j: changes.stopping(j, reason, self._wall()))
+        driver = self._drivers.get(job.usecase.launcher)
+        if driver is not None:
+            driver.ticker.nudge()
+        return self._aged(job)
+
+    async def extend(self, identity: Identity, job_id: str, seconds: float) -> Job:
+        """Move a job's end by ``seconds``; fail with `NotExtendable` past what is allowed."""
+        job = await self._owned(identity, job_id)
+        if job.ended:
+            raise JobEnded(_epitaph(job))
+        driver = self._drivers.get(job.usecase.launcher)
+        if job.end_time is None or job.timings.running_at is None or job.engine_ref is None:
+            raise NotExtendable("The job does not run yet; its time has not begun.")
+        if job.state is State.STOPPING:
+            raise NotExtendable("The job is being stopped.")
+        if driver is None or not IExtendable.providedBy(driver.launcher):
+            raise NotExtendable(f"{job.usecase.launcher} cannot move the end of a running job.")
+        end = job.end_time + seconds
+        if job.extendable_until is not None and end > job.extendable_until:
+            room = max(0.0, job.extendable_until - job.end_time)
+            raise NotExtendable(f"It can be extended by {room:.0f} s at most.")
+        try:
+            await driver.ask(driver.launcher.extend(job.engine_ref, end - job.timings.running_at))
+        except EngineRefused as error:
+            raise NotExtendable(error.detail) from error
+        return await self._book.update(job.id, lambda j: changes.extended(j, end))
+
+    async def logs(
+        self, identity: Identity, job_id: str, service: str, stream: LogStream, tail: int
+    ) -> bytes:
+        """Return the end of what a service of the job wrote."""
+        job = await self._owned(identity, job_id)
+        if service not in job.usecase.services:
+            known = ", ".join(job.usecase.services)
+            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+        driver = self._drivers.get(job.usecase.launcher)
+        if driver is None or job.engine_ref is None:
+            return b""
+        return await driver.ask(driver.launcher.logs(job.engine_ref, service, stream, tail))
+
+    async def issue_ticket(
+        self, identity: Identity, job_id: str, service: str
+    ) -> tuple[Secret, Ticket]:
+        """Make a one-time credential for one WebSocket of one service."""
+        job = await self._owned(identity, job_id)
+        if job.ended:
+            raise JobEnded(_epitaph(job))
+        if service not in job.usecase.services:
+            known = ", ".join(job.usecase.services)
+            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+        if job.state is State.STOPPING:
+            raise JobConflict("The job is being stopped.")
+        secret = Secret(secrets.token_urlsafe(32))
+        expires = self._wall() + TICKET_LIFETIME
+        ticket = Ticket(secret.digest(), job.id, service, identity, expires)
+        await self._store.add_ticket(ticket)
+        return secret, ticket
+
+    def usage(self, identity: Identity) -> tuple[int, int | None]:
+        """Return how many live jobs the identity has, and how many it may have."""
+        live = sum(1 for job in self._book.live() if job.owner == identity.subject)
+        return live, self._quota.per_user
+
+    # -- the relay's questions ------------------------------------------------------------
+
+    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+        """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
+        identity = await self._admitted(job_id, service, credential)
+        job = await self._book.find(job_id)
+        if identity is None and job.usecase.tokenless:
+            identity = Identity(job.owner, authenticator="tokenless")
+        if identity is None:
+            raise Unauthenticated("A token or a ticket is required.")
+        if job.owner != identity.subject:
+            raise NoSuchJob
+        spec = job.usecase.services.get(service)
+        if spec is None:
+            known = ", ".join(job.usecase.services)
+            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+        if job.ended:
+            raise JobEnded(_epitaph(job))
+        endpoint = job.endpoints.get(service)
+        if job.state is not State.READY or endpoint is None:
+            said = job.reason.message if job.reason is not None else ""
+            raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
+        return Target(job, service, spec, endpoint, identity)
+
+    async def _admitted(
+        self, job_id: str, service: str, credential: Credential | None
+    ) -> Identity | None:
+        if credential is None:
+            known = self._book.get(job_id)
+            if known is None or not known.usecase.tokenless:
+                raise Unauthenticated("A token or a ticket is required.")
+            return None
+        if credential.kind == "bearer":
+            return await self.authenticate(credential.secret)
+        ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
+        if ticket.job_id != job_id or ticket.service != service:
+            raise Unauthenticated("The ticket is for another job or service.")
+        return ticket.identity
+
+    def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
+        """Call ``call`` once when the job stops or ends."""
+        job = self._book.get(job_id)
+        if job is None or job.state is State.STOPPING:
+            return self._told_late(job_id, call)
+        calls = self._on_end.setdefault(job_id, [])
+        calls.append(call)
+
+        def revoke() -> None:
+            if call in calls:
+                calls.remove(call)
+            if not calls and self._on_end.get(job_id) is calls:
+                del self._on_end[job_id]
+
+        return revoke
+
+    def _told_late(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
+        """Tell of an end that came before anybody asked to hear of it."""
+        told = Deferred.fromCoroutine(self._book.find(job_id)).addCallback(call)
+        told.addErrback(lambda failure: failure.trap(CancelledError, NoSuchJob))
+        return told.cancel
+
+    def _tell_end(self, job: Job) -> None:
+        if job.ended or job.state is State.STOPPING:
+            for call in self._on_end.pop(job.id, []):
+                call(job)
+
+    # -- for operators --------------------------------------------------------------------
+
+    def problems(self) -> Sequence[str]:
+        """Return what keeps the gateway from starting jobs now."""
+        return [
+            f"{driver.name}: {driver.trouble}"
+            for driver in self._drivers.values()
+            if driver.stale_since is not None
+        ]
+
+    def counts(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many live jobs there are by (state, use case, launcher)."""
+        return Counter(
+            (str(job.state), job.usecase.name, job.usecase.launcher) for job in self._book.live()
+        )
+
+
+def _epitaph(job: Job) -> str:
+    """Return how a job ended, for people."""
+    if job.reason is None:
+        return f"The job has {job.state}."
+    return f"The job has ended ({job.reason.code}): {job.reason.message}"

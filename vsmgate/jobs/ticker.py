@@ -1,0 +1,94 @@
+"""One thing done again and again, never twice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+__all__ = ["Ticker"]
+
+
+class Ticker(Service):
+    """Runs a coroutine function, waits as long as it says, and runs it again.
+
+    ``body`` returns the seconds until its next run; when it fails, that is logged and
+    it runs again after ``after_failure`` seconds. `nudge` makes the next run come at
+    once. Stopping cancels a run under way and waits for its end.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[[], Coroutine[Deferred[Any], Any, float]],
+        clock: IReactorTime,
+        after_failure: float = 5.0,
+    ) -> None:
+        self.setName(name)
+        self._body = body
+        self._clock = clock
+        self._after_failure = after_failure
+        self._run: Deferred[None] | None = None
+        self._call: IDelayedCall | None = None
+        self._again = False
+
+    def startService(self) -> None:
+        """Run for the first time, in the next turn."""
+        super().startService()
+        self._schedule(0)
+
+    def stopService(self) -> Deferred[None] | None:
+        """Cancel what is under way."""
+        super().stopService()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        run, self._again = self._run, False
+        if run is None:
+            return None
+        ended: Deferred[None] = Deferred()
+        run.addBoth(lambda _: ended.callback(None))
+        run.cancel()
+        return ended
+
+    def nudge(self) -> None:
+        """Run as soon as possible: now, or right after the run that is under way."""
+        if self._run is not None:
+            self._again = True
+        elif self.running:
+            self._schedule(0)
+
+    def within(self, seconds: float) -> None:
+        """Let the next run come in ``seconds`` at the latest."""
+        call, latest = self._call, self._clock.seconds() + seconds
+        if call is not None and call.active() and call.getTime() > latest:
+            call.reset(seconds)
+
+    def _schedule(self, seconds: float) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = self._clock.callLater(seconds, self._start)
+
+    def _start(self) -> None:
+        self._run = Deferred.fromCoroutine(self._once())
+        if self._run.called:
+            self._run = None
+
+    async def _once(self) -> None:
+        delay = self._after_failure
+        try:
+            delay = await self._body()
+        except CancelledError:
+            pass
+        except Exception:
+            self._log.failure("{name} failed; it goes on", name=self.name)
+        finally:
+            self._run = None
+        if self.running:
+            again, self._again = self._again, False
+            self._schedule(0 if again else delay)

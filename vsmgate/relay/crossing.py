@@ -1,0 +1,50 @@
+"""What of a client's request crosses to the service, and what the gateway adds. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from vsmgate.heads import RequestHead
+from vsmgate.model import Service
+
+__all__ = ["service_headers", "service_target"]
+
+# Nothing else crosses. User-Agent goes beside them: Autobahn writes it by itself.
+_CROSSING = ("Accept-Language",)
+
+
+def service_target(spec: Service, query: str) -> str:
+    """Return the service's own path with the client's ``query`` (without credentials)."""
+    if not query:
+        return spec.path
+    return f"{spec.path}{'&' if '?' in spec.path else '?'}{query}"
+
+
+def service_headers(
+    head: RequestHead, *, peer: str, tls: bool, job_id: str, subject: str, request_id: str
+) -> dict[str, str]:
+    """Return the headers for the service, apart from those of the handshake itself.
+
+    ``peer``: the client's address as its socket has it; what the client says of itself in
+    forwarding headers is not believed. ``subject`` is percent-encoded.
+    """
+    crossing = {name: value for name in _CROSSING if (value := crossing_value(head, name))}
+    return {
+        **crossing,
+        "X-Forwarded-For": peer,
+        "X-Forwarded-Proto": "https" if tls else "http",
+        "X-Forwarded-Host": head.host,
+        "X-Vsmgate-Job": job_id,
+        "X-Vsmgate-User": quote(subject, safe="@:+/."),
+        "X-Request-Id": request_id,
+    }
+
+
+def crossing_value(head: RequestHead, name: str) -> str:
+    """Return the value of a header that may cross, unless ``Connection`` names it.
+
+    What ``Connection`` names is for this hop only (RFC 9110 section 7.6.1).
+    """
+    if head.has("Connection", name):
+        return ""
+    return ", ".join(value for value in head.all(name) if value.isascii())

@@ -1,0 +1,90 @@
+"""What ``twistd vsmgate`` runs: its options, and the service made from them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    textFileLogObserver,
+)
+from twisted.python.usage import Options as TwistedOptions
+from twisted.python.usage import UsageError
+
+from vsmgate import assembly, config, shipped
+from vsmgate.errors import ConfigError
+from vsmgate.gateway import Gateway
+
+__all__ = ["Options", "makeService"]
+
+
+def _port(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise ValueError("a port is a number from 0 to 65535 (0: any free one)")
+    return number
+
+
+class Options(TwistedOptions):
+    """The options of ``twistd vsmgate`` and ``bin/run``."""
+
+    longdesc = "A proxy gateway for interactive visualisation on clusters and clouds."
+    optParameters = [  # noqa: RUF012  # twisted.python.usage reads this class attribute
+        ["config", "c", None, "Configuration file (TOML) [default: the embedded one]"],
+        ["state-dir", None, None, "Directory of the gateway's state [default: var]"],
+        ["master-port", None, None, "Port of the REST face [default: 4444]", _port],
+        ["relay-port", None, None, "Port of the WebSocket relay [default: 8888]", _port],
+        ["role", None, None, "all, master or relay [default: all]"],
+    ]
+
+    def postOptions(self) -> None:
+        """Read the configuration, and send the log to stderr unless told otherwise."""
+        path = Path(self["config"]) if self["config"] else shipped.conf_folder() / "vsmgate.toml"
+        try:
+            self.config = config.override(
+                config.load(path),
+                state_dir=self["state-dir"],
+                role=self["role"],
+                master_port=self["master-port"],
+                relay_port=self["relay-port"],
+            )
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+        self.config_dir = path.resolve().parent
+        twistd: Any = self.parent
+        if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
+            twistd["logger"] = lambda: stderr_observer(self.config.log.level)
+
+
+def stderr_observer(level: str) -> ILogObserver:
+    """Return a log observer that writes text lines of ``level`` and above to stderr."""
+    predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+    return FilteringLogObserver(textFileLogObserver(sys.__stderr__), [predicate])
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Return the gateway for ``options``; raise `UsageError` with all that is wrong."""
+    if reactor is None:
+        from twisted.internet import reactor as running_reactor
+
+        reactor = running_reactor
+    wall = time.time  # noqa: TID251  # the one wall clock, handed to everything below
+    settings = options.config
+    state_dir = Path(settings.state_dir)
+    try:
+        made = assembly.assemble(
+            settings, options.config_dir, state_dir, reactor=reactor, wall=wall
+        )
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    return Gateway(settings, made, state_dir, reactor, wall)
