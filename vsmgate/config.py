@@ -7,15 +7,42 @@ octets. Secrets are given by file or environment variable name, never inline.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
+from msgspec.structs import replace
 
-from vsmgate.model import Seconds
+from vsmgate.addresses import (
+    wrong_with_base_path,
+    wrong_with_host,
+    wrong_with_origin,
+    wrong_with_public_base,
+)
+from vsmgate.errors import ConfigError, Problem
+from vsmgate.model import Name, Seconds
+from vsmgate.settings import inline_secrets, parse_toml, read, read_toml
 
-__all__ = ["Config", "JobsConfig", "LogConfig", "MasterConfig", "PluginConfig", "RelayConfig"]
+__all__ = [
+    "Config",
+    "JobsConfig",
+    "LogConfig",
+    "MasterConfig",
+    "PluginConfig",
+    "RelayConfig",
+    "load",
+    "override",
+    "parse",
+]
 
 Count = Annotated[int, Meta(ge=1)]
+Role = Literal["all", "master", "relay"]
+
+#: The Brayns client gives an opening handshake up after so many seconds.
+_PATIENCE = 10.0
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
+_FAMILIES = ("launchers", "authenticators", "usecases")
 
 
 class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,19 +139,143 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ``launchers``, ``authenticators``, ``usecases``: tables name -> plugin table (with
     ``kind``). Authenticators are asked in the file's order. ``store``: one plugin table.
     ``plugin_folders``: more folders of drop-ins. Relative paths start at the file's folder,
-    except ``state_dir`` from the command line, which starts at the working directory.
+    except ``state_dir`` from the command line and its default: those start at the working
+    directory.
     """
 
     state_dir: str = "var"
-    role: Literal["all", "master", "relay"] = "all"
+    role: Role = "all"
     master: MasterConfig = MasterConfig()
     relay: RelayConfig = RelayConfig()
     jobs: JobsConfig = JobsConfig()
     log: LogConfig = LogConfig()
     store: PluginConfig = PluginConfig("sql", {})
-    launchers: dict[str, PluginConfig] = {}
-    authenticators: dict[str, PluginConfig] = {}
-    usecases: dict[str, PluginConfig] = {}
+    launchers: dict[Name, PluginConfig] = {}
+    authenticators: dict[Name, PluginConfig] = {}
+    usecases: dict[Name, PluginConfig] = {}
     plugin_folders: tuple[str, ...] = ()
 
 
+def load(path: Path) -> Config:
+    """Return the configuration in the file ``path``; raise `ConfigError` with every error.
+
+    A ``state_dir`` in the file becomes absolute here.
+    """
+    table = read_toml(path)
+    config = _checked(table, str(path))
+    if "state_dir" in table:
+        return replace(config, state_dir=str(path.resolve().parent / config.state_dir))
+    return config
+
+
+def parse(text: str, source: str) -> Config:
+    """Return the configuration in ``text``; its errors name ``source``."""
+    return _checked(parse_toml(text, source), source)
+
+
+def override(
+    config: Config,
+    *,
+    state_dir: str | None = None,
+    role: Role | None = None,
+    master_port: int | None = None,
+    relay_port: int | None = None,
+) -> Config:
+    """Return ``config`` with what the command line says instead; None leaves it alone.
+
+    ``state_dir`` starts at the working directory, as paths on a command line do. Raises
+    `ConfigError` as `parse` does.
+    """
+    master, relay = config.master, config.relay
+    if master_port is not None:
+        master = replace(master, port=master_port)
+    if relay_port is not None:
+        relay = replace(relay, port=relay_port)
+    changed = replace(
+        config,
+        state_dir=config.state_dir if state_dir is None else state_dir,
+        role=config.role if role is None else role,
+        master=master,
+        relay=relay,
+    )
+    source = "command line"
+    read(Config, to_builtins(changed), source=source)
+    if problems := tuple(_conflicts(changed)):
+        raise ConfigError(source, problems)
+    return changed
+
+
+def _checked(table: dict[str, Any], source: str) -> Config:
+    """Return a file's ``table`` as a `Config`, or raise all that is wrong with it."""
+    problems: list[Problem] = []
+    for family in ("store", *_FAMILIES):
+        problems += inline_secrets(table.get(family), family)
+    try:
+        config = read(Config, _with_plugins(table), source=source)
+    except ConfigError as error:
+        raise ConfigError(source, [*error.problems, *problems]) from None
+    problems += _conflicts(config)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def _with_plugins(table: dict[str, Any]) -> dict[str, Any]:
+    """Return ``table`` with every plugin table in the layout of `PluginConfig`."""
+
+    def split(plugin: Any) -> Any:
+        if not isinstance(plugin, dict):
+            return plugin
+        settings = {key: value for key, value in plugin.items() if key != "kind"}
+        kind = {"kind": plugin["kind"]} if "kind" in plugin else {}
+        return {**kind, "settings": settings}
+
+    changed = dict(table)
+    if "store" in table:
+        changed["store"] = split(table["store"])
+    for family in _FAMILIES:
+        if isinstance(table.get(family), dict):
+            changed[family] = {name: split(plugin) for name, plugin in table[family].items()}
+    return changed
+
+
+def _conflicts(config: Config) -> Iterator[Problem]:
+    """Yield what is wrong although each value has the right type."""
+    master, relay, jobs = config.master, config.relay, config.jobs
+    for where, face in (("master", master), ("relay", relay)):
+        if wrong := wrong_with_host(face.host):
+            yield Problem(f"{where}.host", f"{face.host!r} {wrong}")
+        for index, origin in enumerate(face.allowed_origins):
+            if wrong := wrong_with_origin(origin):
+                yield Problem(f"{where}.allowed_origins[{index}]", f"{origin!r} {wrong}")
+    hosts = {master.host, relay.host}
+    meet = len(hosts) == 1 or hosts & _ANY_ADDRESS
+    if config.role == "all" and meet and master.port == relay.port != 0:
+        detail = f"{relay.port} is master.port too; each face needs a port of its own"
+        yield Problem("relay.port", detail)
+    if wrong := wrong_with_base_path(relay.base_path):
+        yield Problem("relay.base_path", f"{relay.base_path!r} {wrong}")
+    if relay.public_base and (wrong := wrong_with_public_base(relay.public_base)):
+        yield Problem("relay.public_base", f"{relay.public_base!r} {wrong}")
+    opening = relay.dial_timeout + relay.handshake_timeout
+    if opening >= _PATIENCE:
+        detail = f"together with dial_timeout this is {opening:g} s; clients wait {_PATIENCE:g} s"
+        yield Problem("relay.handshake_timeout", f"{detail}, so the sum must be less")
+    if jobs.lifetime > jobs.max_lifetime:
+        detail = f"{jobs.lifetime:g} is more than jobs.max_lifetime ({jobs.max_lifetime:g})"
+        yield Problem("jobs.lifetime", detail)
+    if jobs.poll_fastest > jobs.poll_interval:
+        detail = f"{jobs.poll_fastest:g} is more than jobs.poll_interval ({jobs.poll_interval:g})"
+        yield Problem("jobs.poll_fastest", detail)
+    if not config.authenticators:
+        yield Problem(
+            "authenticators", _missing("authenticator", "authenticators.tokens", "static")
+        )
+    if config.role != "relay" and not config.launchers:
+        yield Problem("launchers", _missing("launcher", "launchers.local", "local"))
+    if config.role != "relay" and not config.usecases:
+        yield Problem("usecases", _missing("source of use cases", "usecases.files", "toml"))
+
+
+def _missing(what: str, table: str, kind: str) -> str:
+    return f"no {what} is configured; add for example [{table}] with kind = {kind!r}"

@@ -77,7 +77,8 @@ class Gateway(MultiService):
             name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall)
             for name, launcher in launchers.items()
         }
-        self._activity = Activity(assembly.store, reactor, wall)
+        assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
+        self._activity = Activity(self._book, reactor, wall)
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -189,8 +190,9 @@ class Gateway(MultiService):
 
     def _signalled(self) -> None:
         if self._ending:
-            self._log.info("stopping now")
-            self._reactor.stop()
+            if self._reactor.running:
+                self._log.info("stopping now")
+                self._reactor.stop()
             return
         self._ending = True
         self._log.info("draining; once more to stop at once")

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    textFileLogObserver,
-)
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
@@ -60,16 +52,10 @@ class Options(TwistedOptions):
             )
         except ConfigError as error:
             raise UsageError(str(error)) from error
-        self.config_dir = path.resolve().parent
+        self.config_path, self.config_dir = path, path.resolve().parent
         twistd: Any = self.parent
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
-            twistd["logger"] = lambda: stderr_observer(self.config.log.level)
-
-
-def stderr_observer(level: str) -> ILogObserver:
-    """Return a log observer that writes text lines of ``level`` and above to stderr."""
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
-    return FilteringLogObserver(textFileLogObserver(sys.__stderr__), [predicate])
+            twistd["logger"] = f"vsmgate.logs.{self.config.log.level}"
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -83,7 +69,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     state_dir = Path(settings.state_dir)
     try:
         made = assembly.assemble(
-            settings, options.config_dir, state_dir, reactor=reactor, wall=wall
+            settings,
+            options.config_dir,
+            state_dir,
+            reactor=reactor,
+            wall=wall,
+            source=str(options.config_path),
         )
     except ConfigError as error:
         raise UsageError(str(error)) from error

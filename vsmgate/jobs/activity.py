@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from vsmgate.interfaces import IJobStore
+from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.ticker import Ticker
 
 __all__ = ["Activity"]
@@ -18,8 +18,8 @@ INTERVAL = 10.0
 class Activity:
     """Activity by job; ``ticker`` is the service that stores it."""
 
-    def __init__(self, store: IJobStore, clock: IReactorTime, wall: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, book: JobBook, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        self._book = book
         self._wall = wall
         self._noted: dict[str, float] = {}
         self.ticker = Ticker("activity", self._tick, clock)
@@ -36,7 +36,7 @@ class Activity:
         """Store what was noted; keep it for the next time when that fails."""
         noted = dict(self._noted)
         if noted:
-            await self._store.touch(noted)
+            await self._book.touch(noted)
             for job_id, when in noted.items():
                 if self._noted.get(job_id) == when:
                     del self._noted[job_id]

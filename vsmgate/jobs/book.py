@@ -7,7 +7,7 @@ jobs leave it: the store answers for those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -37,7 +37,7 @@ class JobBook:
             self._note(job)
 
     async def refresh(self) -> None:
-        """Take over what other processes changed in the store."""
+        """Take over what was changed in the store, here or by other processes."""
         for job in await self._store.changes(self._revision):
             self._note(job)
 
@@ -96,6 +96,11 @@ class JobBook:
         job = await self._store.update(job_id, change)
         self._note(job)
         return job
+
+    async def touch(self, activity: Mapping[str, float]) -> None:
+        """Store when clients last sent data."""
+        await self._store.touch(activity)
+        await self.refresh()
 
     def _note(self, job: Job) -> None:
         known = self._jobs.get(job.id)

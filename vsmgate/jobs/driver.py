@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -161,6 +161,8 @@ class Driver:
             reason = Reason(error.code, f"{error.detail} The gateway goes on trying.")
             await self._book.update(job.id, lambda j: changes.waiting(j, reason))
             raise
+        except CancelledError:
+            raise  # the gateway stops: the next one looks for the job
         except Exception:
             # A fault in the launcher's code: whether the engine has the job is unknown, so
             # let the next pass look for it and cancel what it finds.

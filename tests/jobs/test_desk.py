@@ -1,0 +1,151 @@
+"""Who may do what with which job."""
+
+from __future__ import annotations
+
+import pytest
+
+from vsmgate.errors import (
+    BadParameters,
+    GatewayError,
+    IdempotencyMismatch,
+    JobEnded,
+    JobNotReady,
+    NoSuchJob,
+    NoSuchService,
+    NoSuchUsecase,
+    NotExtendable,
+    Unauthenticated,
+)
+from vsmgate.lifecycle import State
+from vsmgate.model import Job, LogStream, Secret
+from vsmgate.relay.desk import Credential
+
+from .conftest import ALICE, BOB, House
+from .test_driver import make_ready
+
+
+def bearer(name: str) -> Credential:
+    return Credential("bearer", Secret(name))
+
+
+def test_an_unknown_use_case_names_the_known_ones(house: House) -> None:
+    with pytest.raises(NoSuchUsecase, match="known: demo"):
+        house.result(house.desk.start(ALICE, "dmeo", {}))
+
+
+def test_parameters_are_checked_and_completed(house: House) -> None:
+    assert house.start().parameters == {"size": 3}
+    with pytest.raises(BadParameters) as bad:
+        house.result(house.desk.start(ALICE, "demo", {"size": "x", "sise": 1}))
+    assert {problem.pointer for problem in bad.value.problems} == {"/size", "/sise"}
+    assert len(house.engine) == 1
+
+
+def test_an_idempotency_key_starts_one_job(house: House) -> None:
+    first = house.start(idempotency_key="k")
+    again, new = house.result(house.desk.start(ALICE, "demo", {}, idempotency_key="k"))
+    assert (again.id, new) == (first.id, False)
+    with pytest.raises(IdempotencyMismatch):
+        house.start(idempotency_key="k", parameters={"size": 4})
+    assert house.start(BOB, idempotency_key="k").id != first.id
+    assert len(house.engine) == 2
+
+
+def everything_bob_tries(house: House, job_id: str) -> list[tuple[type, str]]:
+    desk = house.desk
+    seen = []
+    for call in (
+        desk.get(BOB, job_id),
+        desk.wait(BOB, job_id, 1),
+        desk.stop(BOB, job_id),
+        desk.extend(BOB, job_id, 60),
+        desk.logs(BOB, job_id, "renderer", LogStream.STDOUT, 10),
+        desk.issue_ticket(BOB, job_id, "renderer"),
+        desk.admit(job_id, "renderer", bearer("bob")),
+        desk.admit(job_id, "nothing", bearer("bob")),
+    ):
+        with pytest.raises(GatewayError) as refused:
+            house.result(call)
+        seen.append((type(refused.value), refused.value.detail))
+    return seen
+
+
+def test_anothers_job_is_like_an_unknown_one(house: House) -> None:
+    job = make_ready(house, house.start())
+    foreign = everything_bob_tries(house, job.id)
+    assert foreign == everything_bob_tries(house, "a" * 26)
+    assert {kind for kind, _ in foreign} == {NoSuchJob}
+    assert house.result(house.desk.page(BOB, (), None, 10, None)).items == ()
+    assert house.get(job).state is State.READY
+
+
+def test_the_relay_is_told_where_to_dial(house: House) -> None:
+    job = house.start()
+    with pytest.raises(JobNotReady):
+        house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+    make_ready(house, job)
+    target = house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+    assert (target.endpoint.port, target.identity) == (5000, ALICE)
+    with pytest.raises(Unauthenticated):
+        house.result(house.desk.admit(job.id, "renderer", None))
+    with pytest.raises(Unauthenticated):
+        house.result(house.desk.admit(job.id, "renderer", bearer("mallory")))
+    with pytest.raises(NoSuchService, match="renderer, backend"):
+        house.result(house.desk.admit(job.id, "rendrer", bearer("alice")))
+    house.launcher.end(job.id)
+    house.pass_time(6)
+    with pytest.raises(JobEnded, match="exited"):
+        house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+
+
+def test_a_ticket_opens_its_own_door_once(house: House) -> None:
+    job = make_ready(house, house.start())
+    secret, ticket = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
+    assert secret.reveal() not in repr(ticket)
+    shown = Credential("ticket", secret)
+    with pytest.raises(Unauthenticated):
+        house.result(house.desk.admit(job.id, "backend", shown))
+    with pytest.raises(Unauthenticated):  # a ticket shown at the wrong door is used up
+        house.result(house.desk.admit(job.id, "renderer", shown))
+    secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
+    assert house.result(house.desk.admit(job.id, "renderer", Credential("ticket", secret)))
+    secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
+    house.pass_time(61)
+    with pytest.raises(Unauthenticated):
+        house.result(house.desk.admit(job.id, "renderer", Credential("ticket", secret)))
+
+
+def test_the_end_of_a_job_is_told_once_also_to_who_asks_late(house: House) -> None:
+    job = make_ready(house, house.start())
+    told: list[Job] = []
+    house.desk.on_end(job.id, told.append)
+    house.desk.on_end(job.id, told.append)()  # revoked
+    house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(5)
+    assert [one.id for one in told] == [job.id]
+    house.desk.on_end(job.id, told.append)
+    assert len(told) == 2
+    assert told[1].ended
+
+
+def test_extend_moves_the_end_as_far_as_is_allowed(house: House) -> None:
+    job = house.start()
+    with pytest.raises(NotExtendable):
+        house.result(house.desk.extend(ALICE, job.id, 60))
+    job = make_ready(house, job)
+    assert job.end_time is not None
+    longer = house.result(house.desk.extend(ALICE, job.id, 3600))
+    assert longer.end_time == job.end_time + 3600
+    with pytest.raises(NotExtendable, match="at most"):
+        house.result(house.desk.extend(ALICE, job.id, 10**6))
+
+
+def test_waiting_ends_with_the_next_change(house: House) -> None:
+    job = house.start()
+    house.pass_time(1)
+    before = house.clock.seconds()
+    house.clock.callLater(3, house.launcher.run, job.id)
+    assert house.result(house.desk.wait(ALICE, job.id, 15)).state is State.RUNNING
+    assert house.clock.seconds() - before < 4
+    unchanged = house.result(house.desk.wait(ALICE, job.id, 2))
+    assert unchanged.state is State.RUNNING

@@ -1,0 +1,134 @@
+"""The ``vsmgate`` command: check a configuration, make a token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import click
+from twisted.logger import globalLogBeginner
+
+from vsmgate import __version__, config
+from vsmgate.auth.tokens import Token, add_token, new_token
+from vsmgate.draft import Draft, Part, draft, registry_of
+from vsmgate.errors import ConfigError
+from vsmgate.model import Secret
+
+__all__ = ["main"]
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="vsmgate %(version)s")
+def main() -> None:
+    """Look after a vsmgate gateway; `twistd -n vsmgate` runs it."""
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option("--state-dir", type=_FILE, help="Check with this state directory.")
+def check(file: Path, state_dir: Path | None) -> None:
+    """Check the configuration FILE as a start of the gateway would, and change nothing.
+
+    Plugins, their settings, use cases and their plans are read too. Every error is told
+    at once, and then the exit status is 1.
+    """
+    from twisted.internet import reactor
+
+    # Twisted logs a plugin file that cannot be imported; here it is told in one line.
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+    try:
+        read = config.override(
+            config.load(file), state_dir=None if state_dir is None else str(state_dir)
+        )
+        config_dir = file.resolve().parent
+        registry = registry_of(read, config_dir)
+        drafted = draft(
+            read,
+            config_dir,
+            Path(read.state_dir),
+            registry=registry,
+            reactor=reactor,
+            wall=time.time,  # noqa: TID251  # an edge: plugins get the wall clock from here
+            source=str(file),
+        )
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        click.echo("\n".join(lines), err=True)
+        noun = "error" if len(lines) == 1 else "errors"
+        click.echo(f"{len(lines)} {noun}; the gateway would not start", err=True)
+        raise SystemExit(1) from None
+    for plugin, trouble in sorted(registry.broken.items()):
+        click.echo(f"warning: {plugin} cannot be used: {trouble}", err=True)
+    _show(file, read, drafted)
+
+
+@main.command()
+@click.option("--subject", required=True, help="Whom the token stands for.")
+@click.option("--groups", multiple=True, help="A group, or several with commas; repeatable.")
+@click.option("--expires", metavar="TIME", help="When it ends: 2027-01-01, or with a time.")
+@click.option("--name", default="", help="A note for people, such as the device.")
+@click.option(
+    "--file",
+    type=_FILE,
+    default=Path("var/tokens.toml"),
+    show_default=True,
+    help="The tokens file; made when it is missing.",
+)
+def token(
+    subject: str, groups: tuple[str, ...], expires: str | None, name: str, file: Path
+) -> None:
+    """Make a token, print it, and add its SHA-256 to the tokens file.
+
+    The token is printed this once and kept nowhere. A running gateway knows it within a
+    second.
+    """
+    until = None if expires is None else _moment(expires)
+    named = tuple(group for part in groups for group in part.split(",") if group)
+    value = new_token()
+    try:
+        add_token(file, Token(Secret(value).digest(), subject, named, until, name))
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(value)
+
+
+def _moment(text: str) -> datetime:
+    """Return the moment in ``text``; without an offset it is in this machine's zone."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        message = f"{text!r} is no time such as 2027-01-01 or 2027-01-01T12:00:00+00:00"
+        raise click.BadParameter(message, param_hint="--expires") from None
+    if moment.timestamp() <= time.time():  # noqa: TID251  # an edge
+        raise click.BadParameter(f"{text} is over", param_hint="--expires")
+    return moment
+
+
+def _show(file: Path, read: config.Config, drafted: Draft) -> None:
+    """Print what the gateway would be."""
+    rows = {
+        "state": read.state_dir,
+        "store": drafted.store.factory.kind,
+        "launchers": _kinds(drafted.launchers),
+        "authenticators": _kinds(drafted.authenticators),
+        "use cases": ", ".join(sorted(drafted.usecases)) or "none",
+    }
+    if read.role != "master":
+        rows = {"relay": f"ws://{_authority(read.relay.host, read.relay.port)}", **rows}
+    if read.role != "relay":
+        rows = {"master": f"http://{_authority(read.master.host, read.master.port)}", **rows}
+    click.echo(f"{file} is good")
+    for noun, value in rows.items():
+        click.echo(f"  {noun:<16}{value}")
+
+
+def _kinds(parts: Mapping[str, Part]) -> str:
+    return ", ".join(f"{name} ({part.factory.kind})" for name, part in parts.items()) or "none"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

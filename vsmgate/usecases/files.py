@@ -1,0 +1,126 @@
+"""Use cases out of a folder of TOML files: one file, one use case.
+
+A file has the layout of `vsmgate.model.Usecase`; ``name`` may be left out, and is then
+the file's name without ``.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from zope.interface import implementer
+
+from vsmgate import shipped
+from vsmgate.errors import ConfigError, Problem
+from vsmgate.interfaces import Context, IUsecaseSource, IUsecaseSourceFactory
+from vsmgate.model import Usecase
+from vsmgate.parameters import check_schema
+from vsmgate.settings import join_key, read, read_toml
+
+__all__ = ["TomlSource", "TomlSourceFactory", "TomlSourceSettings"]
+
+#: What may stand in a request line (RFC 3986, section 3.3 and 3.4).
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*", re.ASCII)
+
+
+class TomlSourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table of a use case source of ``kind = "toml"``.
+
+    ``folder``: where the files are; without it, those that come with vsmgate.
+    """
+
+    folder: str | None = None
+
+
+@implementer(IUsecaseSourceFactory)
+class TomlSourceFactory:
+    """Makes sources from folders."""
+
+    kind = "toml"
+    help = "A folder of TOML files, one for each use case."
+    settings = TomlSourceSettings
+
+    def make(self, settings: TomlSourceSettings, context: Context) -> TomlSource:
+        if settings.folder is None:
+            return TomlSource(shipped.conf_folder() / "usecases")
+        return TomlSource(context.config_dir / settings.folder)
+
+
+@implementer(IUsecaseSource)
+class TomlSource:
+    """Reads the files of a folder whose names end with ``.toml``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._origins: dict[str, Path] = {}
+
+    def usecases(self) -> Sequence[Usecase]:
+        found: dict[str, Usecase] = {}
+        origins: dict[str, Path] = {}
+        errors: list[ConfigError] = []
+        for path in self._files():
+            try:
+                usecase = read_usecase(path)
+                if usecase.name in found:
+                    detail = f"{usecase.name!r} is the name in {origins[usecase.name]} too"
+                    raise ConfigError(str(path), [Problem("name", f"{detail}; rename one of them")])
+            except ConfigError as error:
+                errors.append(error)
+            else:
+                found[usecase.name] = usecase
+                origins[usecase.name] = path
+        if errors:
+            first, *rest = errors
+            raise ConfigError(first.source, first.problems, rest)
+        self._origins = origins
+        return tuple(found.values())
+
+    def origin(self, name: str) -> str:
+        return str(self._origins.get(name, self._folder))
+
+    def _files(self) -> Sequence[Path]:
+        try:
+            entries = sorted(self._folder.iterdir())
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            detail = f"use cases cannot be read from this folder: {reason}"
+            raise ConfigError(str(self._folder), [Problem("", detail)]) from None
+        files = [p for p in entries if p.suffix == ".toml" and not p.name.startswith(".")]
+        if not files:
+            detail = "has no use case: put a TOML file for each into this folder"
+            raise ConfigError(str(self._folder), [Problem("", detail)])
+        return files
+
+
+def read_usecase(path: Path) -> Usecase:
+    """Return the use case in the file ``path``; raise `ConfigError` with every error.
+
+    Its plans are tables still: only its launcher's type can read them.
+    """
+    table = {"name": path.stem, **read_toml(path)}
+    usecase = read(Usecase, table, source=str(path))
+    if problems := tuple(_conflicts(usecase)):
+        raise ConfigError(str(path), problems)
+    return usecase
+
+
+def _conflicts(usecase: Usecase) -> Iterator[Problem]:
+    """Yield what is wrong although each value has the right type."""
+    if not usecase.services:
+        detail = "a use case needs a service at least, such as [services.renderer]"
+        yield Problem("services", detail)
+    for name, service in usecase.services.items():
+        where = join_key("services", name)
+        for pointer, path in (("path", service.path), ("health.http", service.health.http)):
+            if path is not None and not _PATH.fullmatch(path):
+                detail = f"{path!r} is no path of a URL, such as '/' or '/healthz'"
+                yield Problem(f"{where}.{pointer}", detail)
+    limits = usecase.limits
+    if limits.lifetime and limits.max_lifetime and limits.lifetime > limits.max_lifetime:
+        detail = f"{limits.lifetime:g} is more than limits.max_lifetime ({limits.max_lifetime:g})"
+        yield Problem("limits.lifetime", detail)
+    for sentence in check_schema(usecase.parameters):
+        yield Problem("parameters", sentence)
