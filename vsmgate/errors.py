@@ -25,6 +25,8 @@ __all__ = [
     "EngineUnreachable",
     "Forbidden",
     "GatewayError",
+    "HeadTimeout",
+    "HeadTooLarge",
     "IdempotencyMismatch",
     "JobConflict",
     "JobEnded",
@@ -48,6 +50,7 @@ __all__ = [
     "UnsupportedMediaType",
     "Unavailable",
     "UpgradeRequired",
+    "UriTooLong",
 ]
 
 
@@ -220,6 +223,30 @@ class TooLarge(ClientError):
     title = "Too large"
 
 
+class UriTooLong(ClientError):
+    """A request target longer than is taken here."""
+
+    status = 414
+    code = "uri_too_long"
+    title = "The address is too long"
+
+
+class HeadTooLarge(ClientError):
+    """A request head of more octets, or more headers, than are taken here."""
+
+    status = 431
+    code = "head_too_large"
+    title = "The request head is too large"
+
+
+class HeadTimeout(ClientError):
+    """The request head did not arrive in time."""
+
+    status = 408
+    code = "head_timeout"
+    title = "The request head did not arrive in time"
+
+
 class UnsupportedMediaType(ClientError):
     """A body that does not say that it is JSON."""
 
@@ -349,9 +376,16 @@ class EngineRefused(EngineError):
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; ``problems`` lists every error at once."""
+    """A configuration that cannot be used; ``problems`` lists every error at once.
 
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+    ``also``: the errors of other files that were read together with ``source``.
+    """
+
+    def __init__(
+        self, source: str, problems: Sequence[Problem], also: Sequence[ConfigError] = ()
+    ) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{source}: {p.pointer}: {p.detail}" for p in self.problems))
+        self.also = tuple(also)
+        lines = [": ".join(filter(None, (source, p.pointer, p.detail))) for p in self.problems]
+        super().__init__("\n".join([*lines, *map(str, also)]))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -28,6 +27,7 @@ from vsmgate.assembly import Assembly
 from vsmgate.config import Config
 from vsmgate.errors import ConfigError, GatewayError
 from vsmgate.hands.lockfile import LockFile
+from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
@@ -54,7 +54,7 @@ class Gateway(MultiService):
         config: Config,
         assembly: Assembly,
         state_dir: Path,
-        reactor: ReactorBase,
+        reactor: Any,
         wall: Callable[[], float],
     ) -> None:
         super().__init__()
@@ -79,19 +79,22 @@ class Gateway(MultiService):
         }
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall)
+        access = Access(
+            self._book, assembly.store, assembly.authenticators, wall, self._activity.note
+        )
         self.desk = JobDesk(
             self._book,
             assembly.store,
             self.drivers,
-            assembly.authenticators,
+            access,
             assembly.usecases,
             jobs,
             quota,
             reactor,
             wall,
-            self._activity.note,
         )
         metrics = Metrics(self.desk)
+        self._book.watch(metrics.job_changed)
         self._watching: list[Any] = [self._activity.ticker]
         if config.role != "all":
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
@@ -110,8 +113,8 @@ class Gateway(MultiService):
             )
             tickers = [driver.ticker for driver in self.drivers.values()]
             self._watching += [*tickers, prober, reaper.ticker]
-        self.api = ApiService(reactor, config.master, config.relay, self.desk, metrics)
-        self.relay = RelayService(reactor, config.relay, self.desk, metrics)
+        self.api = ApiService(reactor, config.master, config.relay, self.desk, metrics, jobs)
+        self.relay = RelayService(reactor, config.relay, access, metrics)
         self._faces = [face for face, here in ((self.api, master), (self.relay, relay)) if here]
         self._ending = False
 
@@ -136,6 +139,8 @@ class Gateway(MultiService):
             self._log.warn("live jobs of launchers not configured: {names}", names=sorted(orphans))
         for service in (*self._watching, *self._faces):
             service.setServiceParent(self)
+        if self.relay in self._faces:
+            self.api.views.relay_port = self.relay.port
         self._take_signals()
         self._announce()
 
@@ -190,15 +195,18 @@ class Gateway(MultiService):
 
     def _signalled(self) -> None:
         if self._ending:
-            if self._reactor.running:
-                self._log.info("stopping now")
-                self._reactor.stop()
+            self._log.info("stopping now")
+            self._stop_reactor()
             return
         self._ending = True
         self._log.info("draining; once more to stop at once")
         drained = Deferred.fromCoroutine(self.drain())
         drained.addErrback(lambda failure: self._log.failure("draining failed", failure))
-        drained.addBoth(lambda _: self._reactor.running and self._reactor.stop())
+        drained.addCallback(self._stop_reactor)
+
+    def _stop_reactor(self, _: object = None) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
 
     async def drain(self) -> None:
         """Refuse what is new, and wait until the relays are over."""

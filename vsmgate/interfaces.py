@@ -48,6 +48,7 @@ __all__ = [
     "ILauncher",
     "ILauncherFactory",
     "IPluginFactory",
+    "ISettingsChecker",
     "IUsecaseSource",
     "IUsecaseSourceFactory",
 ]
@@ -77,6 +78,16 @@ class IPluginFactory(Interface):
     kind: str = Attribute("One word; unique among the factories of its interface.")
     help: str = Attribute("One line.")
     settings: type = Attribute("The msgspec Struct type of its configuration table.")
+
+
+class ISettingsChecker(Interface):
+    """Provided by a factory that can tell more of its settings than their type does."""
+
+    def inspect(settings: Any, context: Context) -> None:
+        """Raise `ConfigError` where `make` would; make, open and write nothing.
+
+        ``context.state_dir`` need not exist.
+        """
 
 
 class ILauncherFactory(IPluginFactory):
@@ -188,6 +199,9 @@ class IUsecaseSource(Interface):
     def usecases() -> Sequence[Usecase]:
         """Return all of them; raise `ConfigError` that lists every bad one."""
 
+    def origin(name: str) -> str:
+        """Return where the use case ``name`` is written, such as a file, for messages."""
+
 
 class IJobStoreFactory(IPluginFactory):
     """Makes job stores."""
@@ -213,9 +227,7 @@ class IJobStore(Interface):
     async def close() -> None:
         """Finish what is under way and let go."""
 
-    async def add(
-        job: Job, quota: Quota, idempotency: Idempotency | None
-    ) -> tuple[Job, bool]:
+    async def add(job: Job, quota: Quota, idempotency: Idempotency | None) -> tuple[Job, bool]:
         """Insert ``job``; return it as stored, and whether it is new.
 
         In the same transaction: if the owner used ``idempotency.key`` before, return

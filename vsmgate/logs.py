@@ -21,7 +21,7 @@ __all__ = ["debug", "error", "info", "warn"]
 
 def _to_stderr(level: LogLevel) -> ILogObserver:
     predicate = LogLevelFilterPredicate(defaultLogLevel=level)
-    return FilteringLogObserver(textFileLogObserver(sys.__stderr__), [predicate])
+    return FilteringLogObserver(textFileLogObserver(sys.__stderr__ or sys.stderr), [predicate])
 
 
 debug = partial(_to_stderr, LogLevel.debug)

@@ -14,11 +14,12 @@ from typing import Any
 
 import brayns
 import numpy
+import pytest
 import websockets
 from PIL import Image
 from websockets.asyncio.client import connect
 
-from .conftest import Gateway
+from tests.e2e.rig import Gateway
 
 
 def picture(renderer: Any, x: float) -> Any:
@@ -255,10 +256,5 @@ def test_early_death_tells_why(gateway: Gateway) -> None:
 
 def test_a_second_gateway_on_the_same_state_is_refused(gateway: Gateway) -> None:
     second = Gateway(gateway.state_dir)
-    try:
+    with pytest.raises(pytest.fail.Exception, match=str(gateway.pid)):
         second.start()
-    except BaseException as failed:  # pytest.fail's
-        assert str(gateway.pid) in str(failed)
-    else:
-        second.close()
-        raise AssertionError("a second gateway started on the same state directory")

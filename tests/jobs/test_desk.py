@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.jobs.rig import ALICE, BOB, House, make_ready
 from vsmgate.errors import (
     BadParameters,
     GatewayError,
@@ -19,9 +20,6 @@ from vsmgate.errors import (
 from vsmgate.lifecycle import State
 from vsmgate.model import Job, LogStream, Secret
 from vsmgate.relay.desk import Credential
-
-from .conftest import ALICE, BOB, House
-from .test_driver import make_ready
 
 
 def bearer(name: str) -> Credential:
@@ -61,8 +59,8 @@ def everything_bob_tries(house: House, job_id: str) -> list[tuple[type, str]]:
         desk.extend(BOB, job_id, 60),
         desk.logs(BOB, job_id, "renderer", LogStream.STDOUT, 10),
         desk.issue_ticket(BOB, job_id, "renderer"),
-        desk.admit(job_id, "renderer", bearer("bob")),
-        desk.admit(job_id, "nothing", bearer("bob")),
+        house.access.admit(job_id, "renderer", bearer("bob")),
+        house.access.admit(job_id, "nothing", bearer("bob")),
     ):
         with pytest.raises(GatewayError) as refused:
             house.result(call)
@@ -82,20 +80,20 @@ def test_anothers_job_is_like_an_unknown_one(house: House) -> None:
 def test_the_relay_is_told_where_to_dial(house: House) -> None:
     job = house.start()
     with pytest.raises(JobNotReady):
-        house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+        house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     make_ready(house, job)
-    target = house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+    target = house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     assert (target.endpoint.port, target.identity) == (5000, ALICE)
     with pytest.raises(Unauthenticated):
-        house.result(house.desk.admit(job.id, "renderer", None))
+        house.result(house.access.admit(job.id, "renderer", None))
     with pytest.raises(Unauthenticated):
-        house.result(house.desk.admit(job.id, "renderer", bearer("mallory")))
+        house.result(house.access.admit(job.id, "renderer", bearer("mallory")))
     with pytest.raises(NoSuchService, match="renderer, backend"):
-        house.result(house.desk.admit(job.id, "rendrer", bearer("alice")))
+        house.result(house.access.admit(job.id, "rendrer", bearer("alice")))
     house.launcher.end(job.id)
     house.pass_time(6)
     with pytest.raises(JobEnded, match="exited"):
-        house.result(house.desk.admit(job.id, "renderer", bearer("alice")))
+        house.result(house.access.admit(job.id, "renderer", bearer("alice")))
 
 
 def test_a_ticket_opens_its_own_door_once(house: House) -> None:
@@ -104,26 +102,26 @@ def test_a_ticket_opens_its_own_door_once(house: House) -> None:
     assert secret.reveal() not in repr(ticket)
     shown = Credential("ticket", secret)
     with pytest.raises(Unauthenticated):
-        house.result(house.desk.admit(job.id, "backend", shown))
+        house.result(house.access.admit(job.id, "backend", shown))
     with pytest.raises(Unauthenticated):  # a ticket shown at the wrong door is used up
-        house.result(house.desk.admit(job.id, "renderer", shown))
+        house.result(house.access.admit(job.id, "renderer", shown))
     secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
-    assert house.result(house.desk.admit(job.id, "renderer", Credential("ticket", secret)))
+    assert house.result(house.access.admit(job.id, "renderer", Credential("ticket", secret)))
     secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
     house.pass_time(61)
     with pytest.raises(Unauthenticated):
-        house.result(house.desk.admit(job.id, "renderer", Credential("ticket", secret)))
+        house.result(house.access.admit(job.id, "renderer", Credential("ticket", secret)))
 
 
 def test_the_end_of_a_job_is_told_once_also_to_who_asks_late(house: House) -> None:
     job = make_ready(house, house.start())
     told: list[Job] = []
-    house.desk.on_end(job.id, told.append)
-    house.desk.on_end(job.id, told.append)()  # revoked
+    house.access.on_end(job.id, told.append)
+    house.access.on_end(job.id, told.append)()  # revoked
     house.result(house.desk.stop(ALICE, job.id))
     house.pass_time(5)
     assert [one.id for one in told] == [job.id]
-    house.desk.on_end(job.id, told.append)
+    house.access.on_end(job.id, told.append)
     assert len(told) == 2
     assert told[1].ended
 

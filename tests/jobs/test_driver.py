@@ -7,29 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.jobs.rig import ALICE, BOB, House, make_ready
 from vsmgate.errors import EngineRefused, EngineUnreachable, NoSuchJob, QuotaExceeded
-from vsmgate.jobs import changes
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, Limits, LogStream, Observation, Phase, Quota, Reason
-
-from .conftest import ALICE, BOB, House
+from vsmgate.model import Limits, LogStream, Observation, Phase, Quota, Reason
 
 
 def submits(house: House) -> Counter[str]:
     return Counter(call[1].job_id for call in house.launcher.calls if call[0] == "submit")
-
-
-def make_ready(house: House, job: Job) -> Job:
-    """Let the engine run the job, and its services answer (the prober is not here)."""
-    house.launcher.run(job.id)
-    house.pass_time(6)
-    now = house.clock.seconds()
-    house.result(
-        house.book.update(job.id, lambda j: changes.answered(j, ("renderer", "backend"), now))
-    )
-    ready = house.get(job)
-    assert ready.state is State.READY
-    return ready
 
 
 def test_from_request_to_the_end(house: House) -> None:
@@ -220,7 +205,7 @@ def test_data_of_clients_puts_the_idle_end_off(make_house: Callable[..., House])
     job = make_ready(house, house.start())
     for _ in range(4):
         house.pass_time(60)
-        house.desk.active(job.id)
+        house.access.active(job.id)
     house.pass_time(60)
     assert house.get(job).state is State.READY
     assert (house.get(job).last_activity_at or 0) > house.clock.seconds() - 80

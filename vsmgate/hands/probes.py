@@ -1,38 +1,42 @@
-"""Finding out whether a service answers."""
+"""Finding out whether a service answers.
+
+A probe is one connection, closed at once: some renderers keep a place for each, and
+for as long as it is kept alive.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseFailed, ResponseNeverReceived
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
 
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
 from vsmgate.model import Endpoint, Health
 
 __all__ = ["probe"]
 
-#: A handshake as RFC 6455 section 1.2 shows it; only the status of the answer counts.
+_GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+
+#: An opening handshake (RFC 6455 section 1.2); only the status of the answer counts.
 _UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Key: dnNtZ2F0ZSBwcm9iZSBrZQ==\r\n"
     "Sec-WebSocket-Version: 13\r\n\r\n"
 )
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
 async def probe(reactor: IReactorTime, endpoint: Endpoint, path: str, health: Health) -> None:
-    """Return once the service answered.
+    """Return once the service answered; ``path`` is its WebSocket's.
 
     Fails with `ServiceRefused`, `ServiceTimeout` (after ``health.timeout``) or
-    `BadHandshake` (it answers something else); each says what was seen. Every probe is
-    one connection, closed at once: some renderers keep a place for each.
+    `BadHandshake` (it answers something else); each says what was seen.
     """
     where = f"{endpoint.host}:{endpoint.port}"
     asked = Deferred.fromCoroutine(_ask(reactor, endpoint, path, health))
@@ -44,69 +48,47 @@ async def probe(reactor: IReactorTime, endpoint: Endpoint, path: str, health: He
         await asked.addTimeout(health.timeout, reactor, late)
     except ServiceError:
         raise
-    except (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived) as error:
-        raise ServiceRefused(f"{where} refused the connection ({_words(error)}).") from None
-
-
-def _words(error: Exception) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
+    except (ConnectError, ConnectionClosed, DNSLookupError) as error:
+        words = str(error).strip().rstrip(".") or type(error).__name__
+        raise ServiceRefused(f"{where} cannot be reached ({words}).") from None
 
 
 async def _ask(reactor: IReactorTime, endpoint: Endpoint, path: str, health: Health) -> None:
-    if health.http is not None:
-        await _get(reactor, endpoint, health.http)
-        return
-    request = b""
-    if health.kind == "websocket":
-        request = _UPGRADE.format(path=path, host=endpoint.host, port=endpoint.port).encode()
-    answer = Deferred[bytes]()
-    greeting = _Greeting(request, answer)
-    await connectProtocol(HostnameEndpoint(reactor, endpoint.host, endpoint.port), greeting)
-    try:
-        status = await answer
-    finally:
-        greeting.hang_up()
-    if request and b" 101 " not in status:
-        raise BadHandshake(f"{endpoint.host}:{endpoint.port} did not open a WebSocket.")
-
-
-async def _get(reactor: IReactorTime, endpoint: Endpoint, path: str) -> None:
+    template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
+    if health.http is None and health.kind == "tcp":
+        template = ""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    uri = f"http://{host}:{endpoint.port}{path}".encode("ascii")
-    # An agent without a pool says Connection: close, which frees the service's slot.
-    response: IResponse = await Agent(reactor).request(b"GET", uri, Headers({}))
-    response.deliverBody(_Discard())
-    if not 200 <= response.code < 300:
-        raise BadHandshake(f"{uri.decode()} answered {response.code}.")
+    request = template.format(path=path, host=host, port=endpoint.port).encode("ascii")
+    question = _Question(request)
+    factory = Factory.forProtocol(lambda: question)
+    factory.noisy = False
+    await HostnameEndpoint(reactor, endpoint.host, endpoint.port).connect(factory)
+    try:
+        line = await question.answer
+    finally:
+        question.hang_up()
+    if not request:
+        return
+    found = _STATUS_LINE.match(line)
+    status = int(found[1]) if found else 0
+    good = status == 101 if template is _UPGRADE else 200 <= status < 300
+    if not good:
+        said = str(status) if status else "something that is not HTTP"
+        raise BadHandshake(f"{endpoint.host}:{endpoint.port}{path} answered {said}.")
 
 
-class _Short(Protocol):
-    """A connection that is cut as soon as enough was seen."""
+class _Question(Protocol):
+    """Sends a request and waits for the first line; without one, the connection is enough."""
+
+    def __init__(self, request: bytes) -> None:
+        self.answer: Deferred[bytes] = Deferred()
+        self._request = request
+        self._head = b""
 
     def hang_up(self) -> None:
         """Cut the connection, whatever is under way."""
         transport: Any = self.transport
         transport.abortConnection()
-
-
-class _Discard(_Short):
-    """Lets a body go unread."""
-
-    def connectionMade(self) -> None:
-        """Enough was seen."""
-        self.hang_up()
-
-
-class _Greeting(_Short):
-    """Sends a request, if any, and waits for the first line of the answer.
-
-    Without a request it is enough that the connection was accepted.
-    """
-
-    def __init__(self, request: bytes, answer: Deferred[bytes]) -> None:
-        self._request = request
-        self._answer = answer
-        self._head = b""
 
     def connectionMade(self) -> None:
         """Ask, or be content."""
@@ -114,19 +96,15 @@ class _Greeting(_Short):
         if self._request:
             self.transport.write(self._request)
         else:
-            self._done(b"")
+            self.answer.callback(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Look for the status line, 1 KiB at most."""
+        """Look for the status line, in 1 KiB at most."""
         self._head += data[:1024]
-        if b"\r\n" in self._head or len(self._head) >= 1024:
-            self._done(self._head.split(b"\r\n", 1)[0])
+        if not self.answer.called and (b"\n" in self._head or len(self._head) >= 1024):
+            self.answer.callback(self._head)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # has a default upstream
         """No answer came."""
-        if not self._answer.called:
-            self._answer.errback(reason)
-
-    def _done(self, status: bytes) -> None:
-        if not self._answer.called:
-            self._answer.callback(status)
+        if not self.answer.called:
+            self.answer.errback(reason)

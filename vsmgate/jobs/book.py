@@ -34,11 +34,13 @@ class JobBook:
     async def load(self) -> None:
         """Read the live jobs from the store."""
         for job in await self._store.live():
+            self._revision = max(self._revision, job.revision)
             self._note(job)
 
     async def refresh(self) -> None:
         """Take over what was changed in the store, here or by other processes."""
         for job in await self._store.changes(self._revision):
+            self._revision = job.revision
             self._note(job)
 
     def watch(self, call: Callable[[Job], None]) -> None:
@@ -104,7 +106,6 @@ class JobBook:
 
     def _note(self, job: Job) -> None:
         known = self._jobs.get(job.id)
-        self._revision = max(self._revision, job.revision)
         if known is not None and known.revision >= job.revision:
             return
         if job.ended:

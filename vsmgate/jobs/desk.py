@@ -1,7 +1,6 @@
-"""Where jobs are asked for: what the REST face and the relay may do, for whom.
+"""Where jobs are asked for: what the REST face may do, for whom.
 
-Ownership is decided here, at every call; another user's job is `NoSuchJob`, made by
-the same line as an unknown one.
+Ownership is decided by `vsmgate.jobs.access`, at every call.
 """
 
 from __future__ import annotations
@@ -13,26 +12,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import (
-    AuthenticatorUnavailable,
     EngineRefused,
     EngineUnreachable,
     JobConflict,
     JobEnded,
-    JobNotReady,
-    NoSuchJob,
-    NoSuchService,
     NoSuchUsecase,
     NotExtendable,
-    Unauthenticated,
 )
-from vsmgate.interfaces import IAuthenticator, IExtendable, IJobStore
+from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
+from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.driver import Driver
 from vsmgate.lifecycle import State
@@ -51,7 +45,6 @@ from vsmgate.model import (
     replace,
 )
 from vsmgate.parameters import complete
-from vsmgate.relay.desk import Credential, Target
 
 __all__ = ["JobDesk"]
 
@@ -61,7 +54,7 @@ FIRST_WORD = 2.0
 
 
 class JobDesk:
-    """Starts, shows, extends and stops jobs, and admits clients to them."""
+    """Starts, shows, extends and stops jobs."""
 
     _log = Logger()
 
@@ -70,46 +63,26 @@ class JobDesk:
         book: JobBook,
         store: IJobStore,
         drivers: Mapping[str, Driver],
-        authenticators: Sequence[IAuthenticator],
+        access: Access,
         usecases: Mapping[str, Usecase],
         config: JobsConfig,
         quota: Quota,
         clock: IReactorTime,
         wall: Callable[[], float],
-        active: Callable[[str], None],
     ) -> None:
         self._book = book
         self._store = store
         self._drivers = drivers
-        self._authenticators = authenticators
+        self.authenticate = access.authenticate
+        self._access = access
         self._usecases = usecases
         self._config = config
         self._quota = quota
         self._clock = clock
         self._wall = wall
-        self.active = active
-        self._on_end: dict[str, list[Callable[[Job], None]]] = {}
-        book.watch(self._tell_end)
-
-    # -- who ------------------------------------------------------------------------
-
-    async def authenticate(self, credential: Secret) -> Identity:
-        """Ask the authenticators in turn; the first that knows the credential decides."""
-        unavailable: AuthenticatorUnavailable | None = None
-        for authenticator in self._authenticators:
-            try:
-                return await authenticator.authenticate(credential)
-            except Unauthenticated:
-                continue
-            except AuthenticatorUnavailable as error:
-                unavailable = error
-        raise unavailable or Unauthenticated("The token is unknown, or has expired.")
 
     async def _owned(self, identity: Identity, job_id: str) -> Job:
-        job = await self._book.find(job_id)
-        if job.owner != identity.subject:
-            raise NoSuchJob
-        return self._aged(job)
+        return self._aged(await self._access.owned(identity, job_id))
 
     def _aged(self, job: Job) -> Job:
         """Say since when nothing new is known of a live job, if its engine is away."""
@@ -225,7 +198,7 @@ class JobDesk:
         """Move a job's end by ``seconds``; fail with `NotExtendable` past what is allowed."""
         job = await self._owned(identity, job_id)
         if job.ended:
-            raise JobEnded(_epitaph(job))
+            raise JobEnded(epitaph(job))
         driver = self._drivers.get(job.usecase.launcher)
         if job.end_time is None or job.timings.running_at is None or job.engine_ref is None:
             raise NotExtendable("The job does not run yet; its time has not begun.")
@@ -248,9 +221,7 @@ class JobDesk:
     ) -> bytes:
         """Return the end of what a service of the job wrote."""
         job = await self._owned(identity, job_id)
-        if service not in job.usecase.services:
-            known = ", ".join(job.usecase.services)
-            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+        service_of(job, service)
         driver = self._drivers.get(job.usecase.launcher)
         if driver is None or job.engine_ref is None:
             return b""
@@ -262,10 +233,8 @@ class JobDesk:
         """Make a one-time credential for one WebSocket of one service."""
         job = await self._owned(identity, job_id)
         if job.ended:
-            raise JobEnded(_epitaph(job))
-        if service not in job.usecase.services:
-            known = ", ".join(job.usecase.services)
-            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+            raise JobEnded(epitaph(job))
+        service_of(job, service)
         if job.state is State.STOPPING:
             raise JobConflict("The job is being stopped.")
         secret = Secret(secrets.token_urlsafe(32))
@@ -278,72 +247,6 @@ class JobDesk:
         """Return how many live jobs the identity has, and how many it may have."""
         live = sum(1 for job in self._book.live() if job.owner == identity.subject)
         return live, self._quota.per_user
-
-    # -- the relay's questions ------------------------------------------------------------
-
-    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
-        """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
-        identity = await self._admitted(job_id, service, credential)
-        job = await self._book.find(job_id)
-        if identity is None and job.usecase.tokenless:
-            identity = Identity(job.owner, authenticator="tokenless")
-        if identity is None:
-            raise Unauthenticated("A token or a ticket is required.")
-        if job.owner != identity.subject:
-            raise NoSuchJob
-        spec = job.usecase.services.get(service)
-        if spec is None:
-            known = ", ".join(job.usecase.services)
-            raise NoSuchService(f"The job has no service of this name; it has: {known}.")
-        if job.ended:
-            raise JobEnded(_epitaph(job))
-        endpoint = job.endpoints.get(service)
-        if job.state is not State.READY or endpoint is None:
-            said = job.reason.message if job.reason is not None else ""
-            raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
-        return Target(job, service, spec, endpoint, identity)
-
-    async def _admitted(
-        self, job_id: str, service: str, credential: Credential | None
-    ) -> Identity | None:
-        if credential is None:
-            known = self._book.get(job_id)
-            if known is None or not known.usecase.tokenless:
-                raise Unauthenticated("A token or a ticket is required.")
-            return None
-        if credential.kind == "bearer":
-            return await self.authenticate(credential.secret)
-        ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
-        if ticket.job_id != job_id or ticket.service != service:
-            raise Unauthenticated("The ticket is for another job or service.")
-        return ticket.identity
-
-    def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
-        """Call ``call`` once when the job stops or ends."""
-        job = self._book.get(job_id)
-        if job is None or job.state is State.STOPPING:
-            return self._told_late(job_id, call)
-        calls = self._on_end.setdefault(job_id, [])
-        calls.append(call)
-
-        def revoke() -> None:
-            if call in calls:
-                calls.remove(call)
-            if not calls and self._on_end.get(job_id) is calls:
-                del self._on_end[job_id]
-
-        return revoke
-
-    def _told_late(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
-        """Tell of an end that came before anybody asked to hear of it."""
-        told = Deferred.fromCoroutine(self._book.find(job_id)).addCallback(call)
-        told.addErrback(lambda failure: failure.trap(CancelledError, NoSuchJob))
-        return told.cancel
-
-    def _tell_end(self, job: Job) -> None:
-        if job.ended or job.state is State.STOPPING:
-            for call in self._on_end.pop(job.id, []):
-                call(job)
 
     # -- for operators --------------------------------------------------------------------
 
@@ -360,10 +263,3 @@ class JobDesk:
         return Counter(
             (str(job.state), job.usecase.name, job.usecase.launcher) for job in self._book.live()
         )
-
-
-def _epitaph(job: Job) -> str:
-    """Return how a job ended, for people."""
-    if job.reason is None:
-        return f"The job has {job.state}."
-    return f"The job has ended ({job.reason.code}): {job.reason.message}"

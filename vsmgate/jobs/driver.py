@@ -102,7 +102,10 @@ class Driver:
             await self._place([job for job in self._jobs() if job.engine_ref is None])
             await self._look()
         except EngineError as error:
-            return self._unreachable(error)
+            delay = self._unreachable(error)
+            for job_id in list(self._submitting):
+                self._tried(job_id)
+            return delay
         self._reached()
         return self._pace()
 
@@ -157,7 +160,6 @@ class Driver:
             self._log.info("job {job} refused: {error}", job=job.id, error=error.detail)
             await self._end(job, Reason(error.code, error.detail, error.native))
         except EngineUnreachable as error:
-            self._tried(job.id)
             reason = Reason(error.code, f"{error.detail} The gateway goes on trying.")
             await self._book.update(job.id, lambda j: changes.waiting(j, reason))
             raise

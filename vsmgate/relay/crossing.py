@@ -1,16 +1,56 @@
-"""What of a client's request crosses to the service, and what the gateway adds. Pure."""
+"""What of a client's request crosses to the service, and what the gateway adds."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
+from twisted.internet.interfaces import IReactorTime
+
+from vsmgate.config import RelayConfig
+from vsmgate.credentials import Claim
+from vsmgate.hands.autobahn_handshake import ServiceHandshake
 from vsmgate.heads import RequestHead
 from vsmgate.model import Service
+from vsmgate.relay.desk import Target
+from vsmgate.relay.journal import Passage
 
-__all__ = ["service_headers", "service_target"]
+__all__ = ["service_handshake", "service_headers", "service_target"]
 
 # Nothing else crosses. User-Agent goes beside them: Autobahn writes it by itself.
 _CROSSING = ("Accept-Language",)
+
+
+def service_handshake(
+    reactor: IReactorTime,
+    config: RelayConfig,
+    passage: Passage,
+    head: RequestHead,
+    claim: Claim,
+    target: Target,
+    extensions: str,
+) -> ServiceHandshake:
+    """Return the handshake with the service for a client that was admitted to ``target``.
+
+    ``extensions``: the client's offers of compression, verbatim.
+    """
+    return ServiceHandshake(
+        reactor,
+        host=target.endpoint.host,
+        port=target.endpoint.port,
+        target=service_target(target.spec, claim.query),
+        headers=service_headers(
+            head,
+            peer=passage.peer,
+            tls=config.tls_public,
+            job_id=target.job.id,
+            subject=target.identity.subject,
+            request_id=passage.request_id,
+        ),
+        user_agent=crossing_value(head, "User-Agent"),
+        protocols=claim.protocols,
+        protocols_text=claim.protocols_text,
+        extensions=extensions,
+    )
 
 
 def service_target(spec: Service, query: str) -> str:

@@ -24,7 +24,7 @@ class Target:
 
 
 class Desk(Protocol):
-    """Answers for jobs and identities (`vsmgate.jobs.desk.JobDesk` does)."""
+    """Answers for jobs and identities (`vsmgate.jobs.access.Access` does)."""
 
     async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
         """Return where to dial, for whom.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-)
-from twisted.internet.error import ConnectError, DNSLookupError, UnsupportedAddressFamily
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -22,10 +19,115 @@ from vsmgate.heads import ResponseHead, response_reader
 from vsmgate.model import Endpoint
 from vsmgate.relay.leg import Leg
 
-__all__ = ["Reply", "dial", "within"]
+__all__ = ["Reply", "ServiceLeg", "dial", "within"]
 
 T = TypeVar("T")
 
 
-class IDialReactor(IReactorTCP, IReactorTime):
-    """What dialling needs of a reactor."""
+async def within(
+    waiting: Deferred[T] | Coroutine[Deferred[Any], Any, T],
+    seconds: float,
+    clock: IReactorTime,
+    late: GatewayError,
+) -> T:
+    """Return what ``waiting`` comes to; after ``seconds`` cancel it and fail with ``late``."""
+
+    def give_up(_: object, __: float) -> NoReturn:
+        raise late
+
+    deferred = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting)
+    return await deferred.addTimeout(seconds, clock, onTimeoutCancel=give_up)
+
+
+class Reply:
+    """Reads the service's side of the handshake: one head, then ``rest``."""
+
+    def __init__(self) -> None:
+        self.head: Deferred[ResponseHead] = Deferred()
+        self._reader = response_reader()
+
+    @property
+    def rest(self) -> bytes:
+        """What the service sent right after its head."""
+        return self._reader.rest
+
+    def received(self, data: bytes) -> None:
+        """Read on; after the head nobody calls this, as the tunnel then reads the leg."""
+        if self.head.called:
+            return
+        try:
+            head = self._reader.feed(data)
+        except GatewayError:
+            self.head.errback()
+            return
+        if head is not None:
+            self.head.callback(head)
+
+    def lost(self, reason: Failure) -> None:
+        """The service hung up instead of answering."""
+        if not self.head.called:
+            self.head.errback(BadHandshake("The service closed the connection instead of a reply."))
+
+
+class ServiceLeg(Leg):
+    """A leg to a service, which at first has its `Reply` for a reader."""
+
+    def __init__(self) -> None:
+        self.receiver = self._reply = Reply()
+
+    async def ask(
+        self, request: bytes, seconds: float, clock: IReactorTime
+    ) -> tuple[ResponseHead, bytes]:
+        """Send ``request``; return the head of the answer, and what came right after it.
+
+        Fails with `ServiceTimeout` or `BadHandshake`. May be called once; whoever calls
+        it sets another receiver in the same turn, or aborts.
+        """
+        assert self.transport is not None
+        self.transport.write(request)
+        reply = self._reply
+        del self._reply  # its buffer does not outlive it
+        late = ServiceTimeout("The service accepted the connection and then said nothing.")
+        head = await within(reply.head, seconds, clock, late)
+        return head, reply.rest
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        transport: Any = self.transport  # ITransport lacks the method
+        transport.abortConnection()
+
+
+class _Legs(Factory):
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> ServiceLeg:
+        return ServiceLeg()
+
+
+async def dial(reactor: Any, endpoint: Endpoint, seconds: float) -> ServiceLeg:
+    """Return a connection to ``endpoint``.
+
+    Fails with `ServiceTimeout` or `ServiceRefused`; a cancel ends the attempt.
+    """
+    # The same bound goes to the endpoint: a name may have several addresses to try.
+    late = ServiceTimeout("The service did not accept the connection in time.")
+    connecting = _endpoint(reactor, endpoint, seconds).connect(_Legs())
+    try:
+        leg = await within(connecting, seconds, reactor, late)
+    except ConnectTimeout:
+        raise late from None
+    except DNSLookupError:
+        raise ServiceRefused("The service's host has no address.") from None
+    except ConnectError:
+        raise ServiceRefused("Nothing accepts connections where the service should be.") from None
+    assert isinstance(leg, ServiceLeg)
+    return leg
+
+
+def _endpoint(reactor: Any, endpoint: Endpoint, seconds: float) -> IStreamClientEndpoint:
+    host, port = endpoint.host, endpoint.port
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(reactor, host, port, timeout=seconds)
+    if isIPv6Address(host):
+        return TCP6ClientEndpoint(reactor, host, port, timeout=seconds)
+    return HostnameEndpoint(reactor, host, port, timeout=seconds)

@@ -7,10 +7,13 @@ swap protocols inside a transport, and it is the same over TCP and TLS.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol as Contract
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 __all__ = ["Leg", "Receiver"]
 
@@ -25,10 +28,16 @@ class Receiver(Contract):
         """The connection is gone; nothing else will be called."""
 
 
+@implementer(IHalfCloseableProtocol)
 class Leg(Protocol):
-    """A connection whose reader can change."""
+    """A connection whose reader can change.
+
+    ``on_finish`` is called when the peer sends nothing more but may still read; while
+    nobody set it, the connection is closed then, as if it were not half-closeable.
+    """
 
     receiver: Receiver
+    on_finish: Callable[[], None] | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Pass octets on."""
@@ -37,3 +46,13 @@ class Leg(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # has a default upstream
         """Pass the end on."""
         self.receiver.lost(reason)
+
+    def readConnectionLost(self) -> None:
+        """Pass the peer's FIN on (plain TCP only)."""
+        if self.on_finish is not None:
+            self.on_finish()
+        elif self.transport is not None:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing: whoever sent our FIN knows."""

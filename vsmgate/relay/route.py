@@ -11,7 +11,7 @@ from vsmgate.errors import NoSuchJob, OriginRefused
 __all__ = ["check_origin", "origins_of", "route_of"]
 
 # Upper case is tolerated in a job id: one web page changes the case of its addresses.
-_ROUTE = re.compile(r"/([A-Za-z2-7]{26})/([a-z0-9][a-z0-9_-]{0,62})(?:/ws)?/?", re.ASCII)
+_ROUTE = re.compile(r"/([A-Za-z2-7]{26})/([a-z0-9][a-z0-9_-]{0,62})(?:/ws)?", re.ASCII)
 
 
 def route_of(path: str, base_path: str = "") -> tuple[str, str]:
@@ -35,7 +35,9 @@ def origins_of(config: RelayConfig, port: int) -> frozenset[str]:
     scheme, default = ("https", "443") if config.tls_public else ("http", "80")
     host = f"[{config.host}]" if ":" in config.host else config.host
     authority = (config.public_base or f"{host}:{port}").partition("/")[0].lower()
-    return frozenset({*config.allowed_origins, f"{scheme}://{authority.removesuffix(f':{default}')}"})
+    return frozenset(
+        {*config.allowed_origins, f"{scheme}://{authority.removesuffix(f':{default}')}"}
+    )
 
 
 def check_origin(origin: str | None, allowed: Collection[str]) -> None:

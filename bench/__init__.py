@@ -1,0 +1,1 @@
+"""Measurements, run by ``bin/bench``; not part of the distribution."""

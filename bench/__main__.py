@@ -1,0 +1,18 @@
+"""``bin/bench SUBCOMMAND``."""
+
+from __future__ import annotations
+
+import click
+
+from bench.api import api
+
+
+@click.group()
+def main() -> None:
+    """Measure the gateway on this machine."""
+
+
+main.add_command(api)
+
+if __name__ == "__main__":
+    main(prog_name="bin/bench")

@@ -1,0 +1,37 @@
+"""A small service: ``service.py NAME BEHAVIOUR [HOST PORT] ...``, told to write what it got."""
+
+# ruff: noqa: T201
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+
+name, behaviour, *rest = sys.argv[1:]
+with open(f"{name}.json.new", "w") as file:
+    json.dump({"argv": sys.argv, "environment": dict(os.environ), "cwd": os.getcwd()}, file)
+os.replace(f"{name}.json.new", f"{name}.json")
+print("hello", flush=True)
+if behaviour == "fails":
+    print("first line\nno graphics card\x1b", file=sys.stderr, flush=True)
+    sys.exit(3)
+if behaviour == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if behaviour == "finishes":
+    sys.exit(0)
+if behaviour == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if behaviour == "runaway" and os.fork() == 0:
+    # A child that leaves the session, as daemons do.
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("away", flush=True)
+    signal.pause()
+listener = socket.create_server((rest[0], int(rest[1])))
+print("listening", flush=True)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(name.encode())
+    connection.close()

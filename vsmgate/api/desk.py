@@ -1,0 +1,76 @@
+"""What the REST face asks of the house (`vsmgate.jobs.desk.JobDesk` does it)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from vsmgate.model import Identity, Job, LogStream, Page, Secret, Ticket, Usecase
+
+__all__ = ["Desk"]
+
+
+class Desk(Protocol):
+    """Jobs, use cases and identities, with every right checked.
+
+    All methods fail with classes of `vsmgate.errors`; a foreign job is `NoSuchJob`.
+    Job ids are lower-case.
+    """
+
+    async def authenticate(self, credential: Secret) -> Identity:
+        """Return whom ``credential`` stands for."""
+
+    def usecases(self) -> Mapping[str, Usecase]:
+        """Return what may be started, by name."""
+
+    async def start(
+        self,
+        identity: Identity,
+        usecase: str | None,
+        parameters: dict[str, Any],
+        *,
+        name: str = "",
+        idempotency_key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Start a job (None: of the default use case); False: it was started before."""
+
+    async def get(self, identity: Identity, job_id: str) -> Job:
+        """Return a job as last seen; never asks an engine."""
+
+    async def wait(self, identity: Identity, job_id: str, seconds: float) -> Job:
+        """Return a job at its next change, at the latest in ``seconds``."""
+
+    async def page(
+        self,
+        identity: Identity,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return the identity's jobs, newest first; empty ``states`` means all."""
+
+    async def stop(self, identity: Identity, job_id: str) -> Job:
+        """Ask for a job's end; does nothing to one that is over."""
+
+    async def extend(self, identity: Identity, job_id: str, seconds: float) -> Job:
+        """Move a job's end by ``seconds``."""
+
+    async def logs(
+        self, identity: Identity, job_id: str, service: str, stream: LogStream, tail: int
+    ) -> bytes:
+        """Return the last ``tail`` octets that a service wrote."""
+
+    async def issue_ticket(
+        self, identity: Identity, job_id: str, service: str
+    ) -> tuple[Secret, Ticket]:
+        """Return a one-time credential for one WebSocket."""
+
+    def usage(self, identity: Identity) -> tuple[int, int | None]:
+        """Return the identity's live jobs, and how many it may have (None: no limit)."""
+
+    def problems(self) -> Sequence[str]:
+        """Return why the gateway is not ready, a sentence each; empty when it is."""
+
+    def counts(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many jobs there are by (state, use case, launcher)."""

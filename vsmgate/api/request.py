@@ -1,0 +1,164 @@
+"""One request of the REST face: finds the route, checks the token, runs the handler, answers."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+
+from vsmgate.api.call import ANYBODY, Call
+from vsmgate.api.problem import problem_reply
+from vsmgate.api.reply import Reply, octets
+from vsmgate.api.route import Route
+from vsmgate.errors import GatewayError, TooLarge, Unauthenticated, Unavailable
+from vsmgate.model import Identity, Secret
+
+if TYPE_CHECKING:
+    from vsmgate.api.channel import ApiChannel
+    from vsmgate.api.site import ApiSite
+
+__all__ = ["ApiRequest"]
+
+#: RFC 6750 section 2.1.
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.ASCII | re.IGNORECASE)
+
+#: What the access line says when the client did not wait for an answer.
+_HUNG_UP = 499
+
+
+class ApiRequest(Request):
+    """One request."""
+
+    channel: ApiChannel
+
+    subject = ""
+    route: Route | None = None
+    request_id = ""
+    began = 0.0
+
+    _received = 0
+    _gone = False
+    _work: Deferred[None] | None = None
+
+    def gotLength(self, length: int | None) -> None:
+        """Make room for a body (the channel refused a too long one)."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep octets of the body, up to the cap."""
+        if self.channel.refused:
+            return
+        site = self.channel.factory
+        self._received += len(data)
+        if self._received > site.max_body:
+            self.channel.refuse(TooLarge(f"A body has at most {site.max_body} octets."))
+        else:
+            cast(BytesIO, self.content).write(data)
+
+    def parseCookies(self) -> None:
+        """Do not: nothing here trusts a cookie."""
+
+    def process(self) -> None:
+        """Answer, in this turn or later; a hang-up cancels the handler."""
+        site = self.channel.factory
+        self.began = site.clock.seconds()
+        self.request_id = site.request_id(self)
+        work = self._work = Deferred.fromCoroutine(self._answer(site))
+        work.addErrback(lambda failure: site.fault(failure, self.request_id))
+
+    def cancel(self) -> None:
+        """Give the handler up; a client that is still there reads 503."""
+        if self._work is not None:
+            self._work.cancel()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Cancel the handler: nobody waits for its answer."""
+        self._gone = True
+        if self._work is not None and not self.finished:
+            self.code = _HUNG_UP
+            self.channel.factory.log(self)
+            self._work.cancel()
+        super().connectionLost(reason)
+
+    async def _answer(self, site: ApiSite) -> None:
+        """Find the route and run it; any failure becomes a reply."""
+        try:
+            reply = await self._run(site)
+        except GatewayError as error:
+            if type(error) is GatewayError:
+                reply = self._internal(site, Failure())
+            else:
+                status = error.status if self.route is None else self.route.status(error)
+                reply = problem_reply(error, self.request_id, status=status)
+        except CancelledError:
+            if self._gone:
+                return
+            reply = problem_reply(Unavailable("The gateway is shutting down."), self.request_id)
+        except Exception:
+            reply = self._internal(site, Failure())
+        self._respond(site, reply)
+
+    async def _run(self, site: ApiSite) -> Reply:
+        path = self.path.decode("ascii")
+        method = self.method.decode("ascii")
+        if method == "OPTIONS":
+            return self._options(site, path)
+        self.route, arguments = site.routes.find(method, path)
+        identity = ANYBODY if self.route.open else await self._authenticate(site)
+        return await self.route.handler(
+            Call(identity, arguments, self.args, self._header, self._body, self.request_id)
+        )
+
+    def _options(self, site: ApiSite, path: str) -> Reply:
+        """Answer a preflight, for any address: the page shall read the real call's 404."""
+        if self.getHeader(b"Access-Control-Request-Method") is not None:
+            return Reply(204, headers=site.cors.preflight(self.getHeader(b"Origin")))
+        allowed = ", ".join(site.routes.allowed(path)).encode("ascii")
+        return Reply(204, headers=((b"Allow", allowed),))
+
+    async def _authenticate(self, site: ApiSite) -> Identity:
+        shown = self.requestHeaders.getRawHeaders(b"Authorization", ())
+        if not shown:
+            raise Unauthenticated("Send the header Authorization: Bearer TOKEN.")
+        found = _BEARER.fullmatch(shown[0].decode("latin-1"))
+        if found is None or len(shown) > 1:
+            raise Unauthenticated("The Authorization header must be one Bearer TOKEN.")
+        identity = await site.desk.authenticate(Secret(found[1]))
+        self.subject = identity.subject
+        return identity
+
+    def _body(self) -> bytes:
+        return cast(BytesIO, self.content).getvalue()
+
+    def _header(self, name: bytes) -> str | None:
+        value = self.getHeader(name)
+        return None if value is None else value.decode("latin-1")
+
+    def _respond(self, site: ApiSite, reply: Reply) -> None:
+        """Write the reply and finish; the client may be gone by now."""
+        if self._gone or self.finished:
+            return
+        bodyless = self.method == b"HEAD"
+        self.startedWriting = 1
+        self.code = reply.status
+        self.sentLength = 0 if bodyless else len(reply.body)
+        self.channel.write(
+            octets(
+                reply,
+                site.shared_headers(self.getHeader(b"Origin"), self.request_id),
+                date=site.date(),
+                close=site.closing or not self.channel.persistent,
+                bodyless=bodyless,
+            )
+        )
+        self.finish()
+
+    def _internal(self, site: ApiSite, failure: Failure) -> Reply:
+        """Log a fault of ours, and say no more than that there was one."""
+        site.fault(failure, self.request_id)
+        error = GatewayError("The gateway failed; its log knows more under the request id.")
+        return problem_reply(error, self.request_id)

@@ -1,0 +1,245 @@
+"""Jobs and use cases as clients read them: the bodies of replies, and how they are made.
+
+Pure. Times are ISO 8601 in UTC, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from vsmgate.config import JobsConfig, RelayConfig
+from vsmgate.lifecycle import State
+from vsmgate.model import Job, Limits, QueuePlace, Reason, Service, Usecase
+
+__all__ = [
+    "JobView",
+    "QueueView",
+    "ServiceView",
+    "TimingsView",
+    "UsecaseView",
+    "Views",
+    "moment",
+    "second",
+]
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
+
+
+class ServiceView(Struct, frozen=True):
+    """A job's service: whether it answers, and where its WebSocket is opened."""
+
+    ready: bool
+    url: str | None
+
+
+class QueueView(Struct, frozen=True):
+    """A waiting job's place in its engine's queue, as far as the engine tells."""
+
+    position: int | None
+    reason: str
+    estimated_start: Moment | None
+
+
+class TimingsView(Struct, frozen=True):
+    """Where the time of a start went, in seconds; null: not so far, or not known.
+
+    ``submit``: request to the engine's acceptance. ``run``: from there until it ran.
+    ``services``: from there until the last probe that failed, so their own start-up took
+    at least that. ``gateway``: from there to ready, which bounds what probing added.
+    ``total``: request to ready.
+    """
+
+    submit: float | None
+    run: float | None
+    services: float | None
+    gateway: float | None
+    total: float | None
+
+
+class JobView(Struct, frozen=True):
+    """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked."""
+
+    id: str
+    name: str
+    usecase: str
+    parameters: dict[str, Any]
+    owner: str
+    launcher: str
+    engine_ref: str | None
+    state: State
+    reason: Reason | None
+    held: bool
+    queue: QueueView | None
+    services: dict[str, ServiceView]
+    created_at: Moment
+    started_at: Moment | None
+    ready_at: Moment | None
+    end_time: Moment | None
+    ended_at: Moment | None
+    last_activity_at: Moment | None
+    idle_timeout: float | None
+    extendable_until: Moment | None
+    stale_since: Moment | None
+    timings: TimingsView
+    links: dict[str, str]
+
+
+class UsecaseServiceView(Struct, frozen=True):
+    """What a client must know of a use case's service."""
+
+    max_message: int | None
+    max_clients: int | None
+    idle_timeout: float
+
+
+class UsecaseView(Struct, frozen=True):
+    """What may be started; ``parameters`` is the JSON Schema of its parameters."""
+
+    name: str
+    title: str
+    description: str
+    default: bool
+    launcher: str
+    services: dict[str, UsecaseServiceView]
+    parameters: dict[str, Any]
+    limits: Limits
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return Unix ``seconds`` as a time in UTC, to the millisecond."""
+    return None if seconds is None else datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def second(seconds: float | None) -> str | None:
+    """Return Unix ``seconds`` as the seed's clients read it: ``+00:00``, whole seconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class Views:
+    """Makes the views; ``relay_port`` is the relay's bound port once it is known."""
+
+    relay: RelayConfig
+    jobs: JobsConfig
+    relay_port: int | None = None
+
+    def address(self, job_id: str, service: str) -> str:
+        """Return where a service is reached, without scheme (``host:port/JOB/SERVICE``)."""
+        relay = self.relay
+        base = relay.public_base.rstrip("/")
+        if not base:
+            host = "localhost" if relay.host in _ANY_ADDRESS else relay.host
+            host = f"[{host}]" if ":" in host else host
+            prefix = relay.base_path.strip("/")
+            base = f"{host}:{self.relay_port or relay.port}{'/' if prefix else ''}{prefix}"
+        return f"{base}/{job_id}/{service}"
+
+    def url(self, job_id: str, service: str) -> str:
+        """Return the WebSocket URL of a service."""
+        scheme = "wss" if self.relay.tls_public else "ws"
+        return f"{scheme}://{self.address(job_id, service)}"
+
+    def services(self, job: Job) -> dict[str, ServiceView]:
+        """Return the job's services by name."""
+        return {
+            name: ServiceView(
+                ready=job.running and name in job.answered,
+                url=None if job.ended else self.url(job.id, name),
+            )
+            for name in job.usecase.services
+        }
+
+    def job(self, job: Job) -> JobView:
+        """Return a job as its owner reads it."""
+        path = f"/v1/jobs/{job.id}"
+        return JobView(
+            id=job.id,
+            name=job.name,
+            usecase=job.usecase.name,
+            parameters=job.parameters,
+            owner=job.owner,
+            launcher=job.usecase.launcher,
+            engine_ref=job.engine_ref,
+            state=job.state,
+            reason=job.reason,
+            held=job.held,
+            queue=_queue(job.queue),
+            services=self.services(job),
+            created_at=datetime.fromtimestamp(round(job.created_at, 3), UTC),
+            started_at=moment(job.timings.running_at),
+            ready_at=moment(job.timings.ready_at),
+            end_time=moment(job.end_time),
+            ended_at=moment(job.ended_at),
+            last_activity_at=moment(job.last_activity_at),
+            idle_timeout=self.limits(job.usecase).idle_timeout,
+            extendable_until=moment(job.extendable_until),
+            stale_since=moment(job.stale_since),
+            timings=_timings(job),
+            links={
+                "self": path,
+                "usecase": f"/v1/usecases/{job.usecase.name}",
+                "logs": f"{path}/logs",
+                "extend": f"{path}/extend",
+                "tickets": f"{path}/tickets",
+            },
+        )
+
+    def usecase(self, usecase: Usecase) -> UsecaseView:
+        """Return a use case as whoever may start it reads it."""
+        return UsecaseView(
+            name=usecase.name,
+            title=usecase.title,
+            description=usecase.description,
+            default=usecase.name == self.jobs.default_usecase,
+            launcher=usecase.launcher,
+            services={name: _service(spec) for name, spec in usecase.services.items()},
+            parameters=usecase.parameters,
+            limits=self.limits(usecase),
+        )
+
+    def limits(self, usecase: Usecase) -> Limits:
+        """Return a use case's limits with the gateway's where it has none."""
+        return Limits(
+            **{
+                name: own
+                if (own := getattr(usecase.limits, name)) is not None
+                else getattr(self.jobs, name)
+                for name in Limits.__struct_fields__
+            }
+        )
+
+
+def _service(spec: Service) -> UsecaseServiceView:
+    return UsecaseServiceView(spec.max_message, spec.max_clients, spec.idle_timeout)
+
+
+def _queue(place: QueuePlace | None) -> QueueView | None:
+    if place is None:
+        return None
+    return QueueView(place.position, place.reason, moment(place.estimated_start))
+
+
+def _timings(job: Job) -> TimingsView:
+    moments = job.timings
+    answering = moments.running_at
+    if moments.last_refusal is not None and answering is not None:
+        answering = max(answering, moments.last_refusal)
+    return TimingsView(
+        submit=_between(job.created_at, moments.submitted_at),
+        run=_between(moments.submitted_at, moments.running_at),
+        services=_between(moments.running_at, answering) if moments.ready_at else None,
+        gateway=_between(answering, moments.ready_at),
+        total=_between(job.created_at, moments.ready_at),
+    )
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(max(0.0, end - start), 3)

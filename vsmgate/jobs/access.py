@@ -1,0 +1,142 @@
+"""Who may reach which job: every call and every handshake asks here.
+
+Another user's job is `NoSuchJob`, raised by the same line as for an unknown one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from vsmgate.errors import (
+    AuthenticatorUnavailable,
+    JobEnded,
+    JobNotReady,
+    NoSuchJob,
+    NoSuchService,
+    Unauthenticated,
+)
+from vsmgate.interfaces import IAuthenticator, IJobStore
+from vsmgate.jobs.book import JobBook
+from vsmgate.lifecycle import State
+from vsmgate.model import Identity, Job, Secret, Service
+from vsmgate.relay.desk import Credential, Target
+
+__all__ = ["Access", "epitaph", "service_of"]
+
+
+class Access:
+    """Knows identities and owners; the relay's `vsmgate.relay.desk.Desk`."""
+
+    def __init__(
+        self,
+        book: JobBook,
+        store: IJobStore,
+        authenticators: Sequence[IAuthenticator],
+        wall: Callable[[], float],
+        active: Callable[[str], None],
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._authenticators = authenticators
+        self._wall = wall
+        self.active = active
+        self._on_end: dict[str, list[Callable[[Job], None]]] = {}
+        book.watch(self._tell_end)
+
+    async def authenticate(self, credential: Secret) -> Identity:
+        """Ask the authenticators in turn; the first that knows the credential decides."""
+        unavailable: AuthenticatorUnavailable | None = None
+        for authenticator in self._authenticators:
+            try:
+                return await authenticator.authenticate(credential)
+            except Unauthenticated:
+                continue
+            except AuthenticatorUnavailable as error:
+                unavailable = error
+        raise unavailable or Unauthenticated("The token is unknown, or has expired.")
+
+    async def owned(self, identity: Identity, job_id: str) -> Job:
+        """Return a job of the identity's own; fail with `NoSuchJob`."""
+        job = await self._book.find(job_id)
+        if job.owner != identity.subject:
+            raise NoSuchJob
+        return job
+
+    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+        """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
+        identity = await self._admitted(job_id, service, credential)
+        job = await self._book.find(job_id)
+        if identity is None and job.usecase.tokenless:
+            identity = Identity(job.owner, authenticator="tokenless")
+        if identity is None:
+            raise Unauthenticated("A token or a ticket is required.")
+        if job.owner != identity.subject:
+            raise NoSuchJob
+        spec = service_of(job, service)
+        if job.ended:
+            raise JobEnded(epitaph(job))
+        endpoint = job.endpoints.get(service)
+        if job.state is not State.READY or endpoint is None:
+            said = job.reason.message if job.reason is not None else ""
+            raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
+        return Target(job, service, spec, endpoint, identity)
+
+    async def _admitted(
+        self, job_id: str, service: str, credential: Credential | None
+    ) -> Identity | None:
+        if credential is None:
+            known = self._book.get(job_id)
+            if known is None or not known.usecase.tokenless:
+                raise Unauthenticated("A token or a ticket is required.")
+            return None
+        if credential.kind == "bearer":
+            return await self.authenticate(credential.secret)
+        ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
+        if ticket.job_id != job_id or ticket.service != service:
+            raise Unauthenticated("The ticket is for another job or service.")
+        return ticket.identity
+
+    def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
+        """Call ``call`` once when the job stops or ends."""
+        job = self._book.get(job_id)
+        if job is None or job.state is State.STOPPING:
+            return self._told_late(job_id, call)
+        calls = self._on_end.setdefault(job_id, [])
+        calls.append(call)
+
+        def revoke() -> None:
+            if call in calls:
+                calls.remove(call)
+            if not calls and self._on_end.get(job_id) is calls:
+                del self._on_end[job_id]
+
+        return revoke
+
+    def _told_late(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
+        """Tell of an end that came before anybody asked to hear of it."""
+        told = Deferred.fromCoroutine(self._book.find(job_id)).addCallback(call)
+        told.addErrback(lambda failure: failure.trap(CancelledError, NoSuchJob))
+        return told.cancel
+
+    def _tell_end(self, job: Job) -> None:
+        if job.ended or job.state is State.STOPPING:
+            for call in self._on_end.pop(job.id, []):
+                call(job)
+
+
+def service_of(job: Job, name: str) -> Service:
+    """Return a service of the job; fail with `NoSuchService`, which lists them."""
+    spec = job.usecase.services.get(name)
+    if spec is None:
+        known = ", ".join(job.usecase.services)
+        raise NoSuchService(f"The job has no service of this name; it has: {known}.")
+    return spec
+
+
+def epitaph(job: Job) -> str:
+    """Return how a job ended, for people."""
+    if job.reason is None:
+        return f"The job has {job.state}."
+    return f"The job has ended ({job.reason.code}): {job.reason.message}"

@@ -1,0 +1,148 @@
+"""What a use case says of local jobs, and the request that a job's supervisor gets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from vsmgate.errors import EngineRefused
+from vsmgate.model import Endpoint, Launch, Usecase
+from vsmgate.templates import (
+    check_command,
+    check_environment,
+    names_of,
+    render_command,
+    render_environment,
+)
+
+__all__ = ["LocalPlan", "LocalService", "check_plan", "make_request"]
+
+
+class LocalService(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.local.services.NAME]``: how to run a service here.
+
+    ``command`` and ``environment`` are templates (`vsmgate.templates`). ``directory``:
+    where it starts, from the configuration's folder on; without it, the job's own.
+    """
+
+    command: tuple[str | tuple[str, ...], ...]
+    environment: dict[str, str] = {}
+    directory: str | None = None
+
+
+class LocalPlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.local]`` of a use case."""
+
+    services: dict[str, LocalService]
+
+
+def check_plan(usecase: Usecase, plan: LocalPlan) -> list[str]:
+    """Return what is wrong between a use case and its plan, a sentence each."""
+    return list(_wrong(usecase, plan))
+
+
+def _wrong(usecase: Usecase, plan: LocalPlan) -> Iterator[str]:
+    for name in sorted(usecase.services.keys() - plan.services.keys()):
+        yield f"launch.local.services.{name} is missing: how to run service {name}"
+    for name in sorted(plan.services.keys() - usecase.services.keys()):
+        yield f"launch.local.services.{name}: the use case has no service {name}"
+    users: dict[int, str] = {}
+    for name, service in usecase.services.items():
+        if service.port is not None and users.setdefault(service.port, name) != name:
+            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
+    for name, how in plan.services.items():
+        at = f"launch.local.services.{name}"
+        for why in check_command(how.command, usecase.services, usecase.parameters):
+            yield f"{at}.command: {why}"
+        for why in check_environment(how.environment, usecase.services, usecase.parameters):
+            yield f"{at}.environment: {why}"
+
+
+def make_request(
+    launch: Launch,
+    ports: Mapping[str, int],
+    *,
+    host: str,
+    grace: float,
+    now: float,
+    environment: Mapping[str, str],
+    work: Path,
+    config_dir: Path,
+) -> dict[str, Any]:
+    """Return ``request.json`` of a job.
+
+    Fails with `EngineRefused` when a program (``program_missing``) or a directory
+    (``directory_missing``) is not there, and with `BadParameters`.
+    """
+    plan: LocalPlan = launch.plan
+    endpoints = {name: Endpoint(host, port) for name, port in ports.items()}
+    shared = {
+        **environment,
+        "VSMGATE_TAG": launch.tag,
+        "VSMGATE_JOB": launch.job_id,
+        "VSMGATE_HOST": host,
+        **{f"VSMGATE_PORT_{_variable(name)}": str(port) for name, port in ports.items()},
+    }
+    services = {}
+    for name, how in plan.services.items():
+        names = names_of(
+            name,
+            endpoints,
+            launch.parameters,
+            job=launch.job_id,
+            owner=launch.owner,
+            python=sys.executable,
+            directory=str(work),
+        )
+        argv = render_command(how.command, names)
+        own = render_environment(how.environment, names)
+        own |= {"VSMGATE_SERVICE": name, "VSMGATE_PORT": str(ports[name])}
+        directory = str(config_dir / how.directory) if how.directory else str(work)
+        if not os.path.isdir(directory):
+            raise EngineRefused(
+                f"Service {name} is to start in {directory}, which is no folder here.",
+                code="directory_missing",
+            )
+        services[name] = {
+            "program": _program(name, argv[0], own.get("PATH", shared.get("PATH")), directory),
+            "argv": argv,
+            "environment": shared | own,
+            "directory": directory,
+            "host": host,
+            "port": ports[name],
+        }
+    return {
+        "tag": launch.tag,
+        "submitted_at": now,
+        "lifetime": launch.lifetime,
+        "grace": grace,
+        "services": services,
+    }
+
+
+def _program(service: str, name: str, path: str | None, directory: str) -> str:
+    """Return the file that ``name`` means, looked up as the job's own PATH says."""
+    if os.sep in name:
+        found = shutil.which(os.path.join(directory, name))
+        looked = "it is no executable file"
+    else:
+        path = path or os.defpath
+        found = shutil.which(name, path=path)
+        looked = f"it is in no folder of the job's PATH ({path})"
+    if found is None:
+        raise EngineRefused(
+            f"The program {name} of service {service} is not installed on this machine: {looked}. "
+            f"Install it, or write its full path in the use case.",
+            code="program_missing",
+        )
+    return found
+
+
+def _variable(service: str) -> str:
+    return service.upper().replace("-", "_")

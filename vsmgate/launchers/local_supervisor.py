@@ -1,0 +1,289 @@
+"""Watches over one local job: a small program that outlives the gateway.
+
+Run as ``python -I -S local_supervisor.py FOLDER`` with descriptor 3 open on the locked
+``FOLDER/lock``, so that the lock says at every moment whether a supervisor lives. It
+
+1. makes a session of its own and writes ``record.json`` *before* it starts anything, so
+   without a record nothing ever ran;
+2. starts the services of ``request.json`` (argv lists, no shell), notes their pids with
+   their start times, and then closes its standard output: whoever started it knows;
+3. waits until a service exits, the time limit is over (``lifetime``, read again on
+   SIGHUP), or SIGTERM; then all processes of the job get SIGTERM and after the grace
+   time SIGKILL, and the record says what happened.
+
+Standard library only: it starts in a few hundredths of a second and imports nothing of
+the gateway. The gateway imports its functions on processes from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Process", "boot_id", "look", "members", "send", "write_whole"]
+
+WATCHED = {signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+
+
+class Process(NamedTuple):
+    """A live process. ``start``: clock ticks since boot; with it a pid is unique."""
+
+    pid: int
+    session: int
+    start: int
+
+
+def look(pid: int) -> Process | None:
+    """Return the process ``pid`` of now; None when there is none, or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything; proc(5) counts fields from 1.
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Process(pid, int(fields[3]), int(fields[19]))
+
+
+def boot_id() -> str:
+    """Return what changes with every start of the machine; empty where nothing says so."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def members(tag: str, session: int | None = None) -> Iterator[Process]:
+    """Yield a job's live processes, without this one: in its session, or with its tag."""
+    mark = f"VSMGATE_TAG={tag}".encode("ascii")
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        found = look(int(name))
+        if found is None:
+            continue
+        if session is not None and found.session == session:
+            yield found
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:  # gone, or somebody else's
+            continue
+        if mark in environment.split(b"\0"):
+            yield found
+
+
+def send(process: Process, number: int) -> bool:
+    """Send a signal to exactly this process; return whether it was there to get it."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # The descriptor pins whoever has the pid now; only then is it compared.
+        now = look(process.pid)
+        if now is None or now.start != process.start:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Put ``data`` in place at once; readers see the old file or the new one. Mode 0600."""
+    new = f"{path}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(new, path)
+
+
+class Supervisor:
+    """One job, from its start to its end."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        with open(os.path.join(folder, "request.json"), "rb") as file:
+            self.request: dict[str, Any] = json.load(file)
+        self.started = time.monotonic()
+        me = look(os.getpid())
+        assert me is not None
+        self.session = me.session
+        self.names: dict[int, str] = {}  # pids of children that run
+        self.record: dict[str, Any] = {
+            "tag": self.request["tag"],
+            "pid": me.pid,
+            "start": me.start,
+            "boot": boot_id(),
+            "started_at": self.request["submitted_at"],
+            "lifetime": self.request["lifetime"],
+            "services": {},
+            "cause": None,
+            "ended": False,
+        }
+
+    def run(self) -> None:
+        """Do it all."""
+        self.save()
+        cause = self.start()
+        if cause is not None:
+            self.end(cause, 0.0, tries=1)
+            return
+        quiet = os.open(os.devnull, os.O_RDWR)
+        os.dup2(quiet, 1)  # whoever waits for it sees that the services run
+        os.close(quiet)
+        self.end(self.wait(), self.request["grace"], tries=60)
+
+    # -- the three parts of its life -------------------------------------------------
+
+    def start(self) -> dict[str, Any] | None:
+        """Start the services; return the cause of the end when one cannot be started."""
+        for name, service in self.request["services"].items():
+            try:
+                pid = self.spawn(name, service)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                return {"kind": "refused", "service": name, "detail": reason}
+            child = look(pid)
+            self.names[pid] = name
+            self.record["services"][name] = {
+                "pid": pid,
+                "start": child.start if child else 0,
+                "host": service["host"],
+                "port": service["port"],
+                "status": None,
+            }
+        try:
+            self.save()
+        except OSError as error:
+            return {"kind": "refused", "service": "", "detail": f"record.json: {error.strerror}"}
+        return None
+
+    def spawn(self, name: str, service: dict[str, Any]) -> int:
+        """Start one service with its outputs in files; return its pid."""
+        os.chdir(service["directory"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        base = os.path.join(self.folder, name)
+        return os.posix_spawn(
+            service["program"],
+            service["argv"],
+            service["environment"],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, f"{base}.stdout", flags, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, f"{base}.stderr", flags, 0o600),
+            ],
+            setsigmask=[],
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+
+    def wait(self) -> dict[str, Any]:
+        """Wait for something that ends the job; return what."""
+        while True:
+            left = self.started + self.record["lifetime"] - time.monotonic()
+            if left <= 0:
+                if not self.read_lifetime():
+                    return {"kind": "walltime"}
+                continue
+            got = signal.sigtimedwait(WATCHED, min(left, 3600.0))
+            if got is None:
+                continue
+            if got.si_signo == signal.SIGCHLD:
+                exited = self.reap()
+                if exited:  # of several at once, one that failed tells more
+                    services = self.record["services"]
+                    exited.sort(key=lambda name: services[name]["status"] == 0)
+                    return {"kind": "exit", "service": exited[0]}
+            elif got.si_signo == signal.SIGHUP:
+                self.read_lifetime()
+            else:
+                return {"kind": "signal"}
+
+    def end(self, cause: dict[str, Any], grace: float, tries: int) -> None:
+        """End every process of the job, gently first, and record it."""
+        self.record["cause"] = cause
+        self.save_if_possible()
+        number = signal.SIGTERM if grace > 0 else signal.SIGKILL
+        patience = grace
+        while left := list(members(self.request["tag"], self.session)):
+            for process in left:
+                send(process, number)
+            limit = time.monotonic() + patience
+            while (rest := limit - time.monotonic()) > 0 and self.alive():
+                signal.sigtimedwait(WATCHED, min(rest, 1.0 if self.names else 0.1))
+                self.reap()
+            # What withstands even SIGKILL sits in the kernel: go on asking, not too often.
+            number, patience = signal.SIGKILL, 1.0
+        self.reap()
+        self.record["ended"] = True
+        while not self.save_if_possible() and (tries := tries - 1):
+            time.sleep(1.0)
+
+    # -- parts of the parts ------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """Return whether there is a child, or failing that any process, of the job left."""
+        return bool(self.names) or any(members(self.request["tag"], self.session))
+
+    def reap(self) -> list[str]:
+        """Take in the children that exited; return the names of those services."""
+        exited = []
+        while self.names:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            name = self.names.pop(pid)
+            # As subprocess has it: the exit code, or minus the signal.
+            code = os.waitstatus_to_exitcode(status)
+            self.record["services"][name]["status"] = code
+            exited.append(name)
+        return exited
+
+    def read_lifetime(self) -> bool:
+        """Take over a new time limit; return whether there was one."""
+        try:
+            with open(os.path.join(self.folder, "lifetime"), encoding="ascii") as file:
+                lifetime = float(file.read())
+        except (OSError, ValueError):
+            return False
+        if lifetime == self.record["lifetime"]:
+            return False
+        self.record["lifetime"] = lifetime
+        self.save_if_possible()
+        return True
+
+    def save(self) -> None:
+        """Write the record."""
+        write_whole(os.path.join(self.folder, "record.json"), json.dumps(self.record).encode())
+
+    def save_if_possible(self) -> bool:
+        """Write the record; a full disk must not keep the job from being ended."""
+        try:
+            self.save()
+        except OSError:  # nor can it be told anywhere: the log is on the same disk
+            return False
+        return True
+
+
+def main() -> None:
+    """Run the job of the folder that the command line names."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    os.setsid()  # fails for the leader of a group: then this is not how it is started
+    os.umask(0o077)
+    os.set_inheritable(3, False)
+    Supervisor(sys.argv[1]).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""One client's way from its first octet to a running tunnel, or to an HTTP refusal.
+
+::
+
+    head -> origin -> credential -> admit -> place -> dial -> service's 101 -> our 101 -> tunnel
+
+Only the last step tells the client that it is connected, so every failure is an HTTP
+status. A plain GET goes the same way and, where all is well, ends with 426: browsers hide
+why a handshake failed, so the same address must tell it otherwise.
+
+What the client sends early waits here and reaches the service after its 101, or never.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from vsmgate.config import RelayConfig
+from vsmgate.credentials import OWN_PROTOCOL, claim_of
+from vsmgate.errors import (
+    GatewayError,
+    HeadTimeout,
+    JobEnded,
+    Unavailable,
+    UpgradeRequired,
+)
+from vsmgate.hands.autobahn_handshake import Answer, ClientHandshake
+from vsmgate.heads import HeadReader, RequestHead, request_reader
+from vsmgate.model import Job
+from vsmgate.refusals import render_health, render_refusal
+from vsmgate.relay.crossing import service_handshake
+from vsmgate.relay.desk import Desk, Target
+from vsmgate.relay.dialling import dial, within
+from vsmgate.relay.farewell import Farewell
+from vsmgate.relay.journal import Passage
+from vsmgate.relay.leg import Leg
+from vsmgate.relay.places import Places
+from vsmgate.relay.route import check_origin, route_of
+from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
+from vsmgate.upgrades import upgrade_of
+
+__all__ = ["EARLY", "Hall", "Opening"]
+
+#: Early octets of a client after which nothing more is read of it.
+EARLY = 16384
+
+
+class Hall(Protocol):
+    """Where openings happen (`vsmgate.relay.service.RelayService` is one)."""
+
+    reactor: Any
+    config: RelayConfig
+    desk: Desk
+    places: Places
+    limits: TunnelLimits
+    origins: frozenset[str]
+    draining: bool
+
+    def opened(self, opening: Opening, passage: Passage) -> None:
+        """``passage.tunnel`` has taken over."""
+
+    def ended(self, passage: Passage, ending: Ending) -> None:
+        """The tunnel of an opened passage is over."""
+
+    def refused(self, passage: Passage, error: GatewayError) -> None:
+        """The client is being answered with an error."""
+
+    def left(self, opening: Opening) -> None:
+        """The connection of an opening that came to no tunnel is gone."""
+
+
+class Opening:
+    """Reads the client's leg until the tunnel does."""
+
+    _log = Logger()
+
+    def __init__(self, hall: Hall, leg: Leg, passage: Passage) -> None:
+        self._hall = hall
+        self._leg = leg
+        self._passage = passage
+        self._reader: HeadReader[RequestHead] | None = request_reader()
+        self._early = bytearray()
+        self._task: Deferred[None] | None = None
+        self._verdict: GatewayError | None = None
+        self._over = False
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def _transport(self) -> Any:
+        # Any: ITransport lacks what every stream transport can do (pausing, aborting).
+        return self._leg.transport
+
+    # -- the leg's events -----------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start to wait for the head; the time is for the whole of it."""
+        self._timer = self._hall.reactor.callLater(self._hall.config.head_timeout, self._late)
+
+    def received(self, data: bytes) -> None:
+        """Read the head, or keep what comes early."""
+        if self._reader is None:
+            self._early += data
+            if len(self._early) > EARLY:
+                self._transport.pauseProducing()
+            return
+        try:
+            head = self._reader.feed(data)
+        except GatewayError as error:
+            self._refuse(error)
+            return
+        if head is None:
+            return
+        self._early += self._reader.rest
+        self._reader = None
+        self._stop_timer()
+        self._task = Deferred.fromCoroutine(self._open(head))
+        self._task.addErrback(self._failed)
+
+    def lost(self, reason: Failure) -> None:
+        """The client is gone: stop whatever was done for it."""
+        self._over = True
+        self._stop_timer()
+        if self._task is not None:
+            self._task.cancel()
+        self._hall.left(self)
+
+    def refuse(self, error: GatewayError) -> None:
+        """End the opening with ``error``, wherever it is."""
+        if self._over:
+            return
+        if self._task is None:
+            self._refuse(error)
+        else:
+            self._verdict = error
+            self._task.cancel()
+
+    # -- the way ----------------------------------------------------------------------
+
+    async def _open(self, head: RequestHead) -> None:
+        hall, passage = self._hall, self._passage
+        passage.path = head.path
+        upgrade = upgrade_of(head)
+        check_origin(head.one("Origin"), hall.origins)
+        if upgrade is None and head.path == "/healthz":
+            self._say(render_health())
+            return
+        job_id, service = route_of(head.path, hall.config.base_path)
+        passage.job, passage.service = job_id, service
+        protocols = upgrade.protocols if upgrade else ()
+        claim = claim_of(head, protocols)
+        offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
+        ours = ClientHandshake(hall.reactor, head, offered) if upgrade else None
+        if hall.draining:
+            raise Unavailable("The gateway is about to restart.")
+        target = await within(
+            hall.desk.admit(job_id, service, claim.credential),
+            hall.config.handshake_timeout,
+            hall.reactor,
+            Unavailable("The gateway could not look the job up in time."),
+        )
+        passage.subject = target.identity.subject
+        with ExitStack() as held:
+            held.callback(hall.places.take(target))
+            # A turn later: the desk may tell of the end while it is being asked.
+            held.callback(
+                hall.desk.on_end(
+                    job_id, lambda job: hall.reactor.callLater(0, self._job_ended, job)
+                )
+            )
+            leg = await dial(hall.reactor, target.endpoint, hall.config.dial_timeout)
+            with ExitStack() as undo:
+                undo.callback(leg.abort)
+                extensions = upgrade.extensions if upgrade else ""
+                handshake = service_handshake(
+                    hall.reactor, hall.config, passage, head, claim, target, extensions
+                )
+                reply, rest = await leg.ask(
+                    handshake.request, hall.config.handshake_timeout, hall.reactor
+                )
+                answer = handshake.check(reply)
+                if ours is None:
+                    raise UpgradeRequired("All is well; open this address as a WebSocket.")
+                if not answer.protocol and claim.own_protocol:
+                    answer = Answer(OWN_PROTOCOL, answer.extensions)
+                self._transport.write(ours.accept(answer))
+                undo.pop_all()
+            self._hand_over(leg, rest, target, bool(answer.extensions), held.pop_all())
+
+    def _hand_over(
+        self, leg: Leg, rest: bytes, target: Target, extensions: bool, held: ExitStack
+    ) -> None:
+        hall, passage, desk, job_id = self._hall, self._passage, self._hall.desk, target.job.id
+
+        def ended(ending: Ending) -> None:
+            held.close()
+            hall.ended(passage, ending)
+
+        early, self._early = bytes(self._early), bytearray()
+        self._over = True
+        tunnel = passage.tunnel = Tunnel(
+            self._leg,
+            leg,
+            spec=target.spec,
+            extensions=extensions,
+            limits=hall.limits,
+            clock=hall.reactor,
+            on_activity=lambda: desk.active(job_id),
+            on_end=ended,
+        )
+        hall.opened(self, passage)
+        self._transport.bufferSize = FileDescriptor.bufferSize
+        tunnel.start(early, rest)
+
+    def _job_ended(self, job: Job) -> None:
+        reason = job.reason.message if job.reason else "The job has ended."
+        if self._passage.tunnel is not None:
+            self._passage.tunnel.close(JobEnded.close, reason)
+        else:
+            self.refuse(JobEnded(reason))
+
+    # -- refusals -----------------------------------------------------------------------
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._reader is not None and self._reader.empty:
+            self._transport.abortConnection()  # a port scan, or a balancer's probe
+        else:
+            self._refuse(HeadTimeout("The request head must be complete sooner."))
+
+    def _failed(self, failure: Failure) -> None:
+        if self._over:  # the client is gone, and the task was cancelled for that
+            if not failure.check(CancelledError, ConnectingCancelledError, GatewayError):
+                self._log.failure(
+                    "opening {request_id} failed late", failure, request_id=self._passage.request_id
+                )
+                self._transport.abortConnection()
+            return
+        error = failure.value
+        if self._verdict is not None:
+            error = self._verdict
+        elif not isinstance(error, GatewayError):
+            self._log.failure(
+                "opening {request_id} failed", failure, request_id=self._passage.request_id
+            )
+            error = GatewayError("The gateway failed; the request id tells where to look.")
+        self._refuse(error)
+
+    def _refuse(self, error: GatewayError) -> None:
+        self._hall.refused(self._passage, error)
+        self._say(render_refusal(error, self._passage.request_id))
+
+    def _say(self, octets: bytes) -> None:
+        self._over = True
+        self._stop_timer()
+        self._early.clear()
+        self._task = None
+        Farewell(self._leg, self._hall.reactor, octets, partial(self._hall.left, self))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,51 @@
+"""How many relays there may be at a time: per user, and per service."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from vsmgate.errors import QuotaExceeded, ServiceBusy
+from vsmgate.relay.desk import Target
+
+__all__ = ["Places"]
+
+RETRY_AFTER = 5
+
+
+class Places:
+    """Counts relays from the moment of admission, so that two openings cannot share one place."""
+
+    def __init__(self, max_per_user: int) -> None:
+        self._max_per_user = max_per_user
+        self._taken: Counter[tuple[str, ...]] = Counter()
+
+    def take(self, target: Target) -> Callable[[], None]:
+        """Take a place at ``target``; returns what gives it back (once).
+
+        Fails with `QuotaExceeded` (the user's relays) or `ServiceBusy` (the service's).
+        """
+        user = ("user", target.identity.subject)
+        service = ("service", target.job.id, target.service)
+        if self._taken[user] >= self._max_per_user:
+            raise QuotaExceeded(
+                f"You have {self._max_per_user} connections open, as many as are allowed.",
+                retry_after=RETRY_AFTER,
+            )
+        most = target.spec.max_clients
+        if most is not None and self._taken[service] >= most:
+            raise ServiceBusy(
+                f"The service already serves {most} clients, as many as it can.",
+                retry_after=RETRY_AFTER,
+            )
+        keys = [user, service]
+        self._taken.update(keys)
+
+        def give_back() -> None:
+            while keys:
+                key = keys.pop()
+                self._taken[key] -= 1
+                if not self._taken[key]:
+                    del self._taken[key]
+
+        return give_back

@@ -1,0 +1,181 @@
+"""The relay's Twisted service: listens, counts, and drains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from vsmgate.config import RelayConfig
+from vsmgate.errors import GatewayError, Unavailable
+from vsmgate.relay.desk import Desk
+from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
+from vsmgate.relay.listener import Listener
+from vsmgate.relay.opening import Opening
+from vsmgate.relay.places import Places
+from vsmgate.relay.route import origins_of
+from vsmgate.relay.tunnel import Ending, TunnelLimits
+
+__all__ = ["RelayService"]
+
+RESTART = 1012  #: the close code of a gateway that goes (RFC 6455, IANA registry)
+
+#: Seconds that a service which must stop at once waits for what it closes.
+HASTE = 2.0
+
+
+class RelayService(Service):
+    """The WebSocket face.
+
+    ``reactor`` provides TCP, time and name resolution. Starting fails with
+    `twisted.internet.error.CannotListenError` where the port cannot be had.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: RelayConfig,
+        desk: Desk,
+        observer: RelayObserver | None = None,
+    ) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.desk = desk
+        self.places = Places(config.max_per_user)
+        self.limits = TunnelLimits(
+            stall_timeout=config.stall_timeout,
+            dead_peer_timeout=config.dead_peer_timeout,
+            linger=config.linger,
+        )
+        self.origins: frozenset[str] = frozenset()
+        self.draining = False
+        self._journal = Journal(reactor, observer or Unobserved())
+        self._listening: IListeningPort | None = None
+        self._openings: set[Opening] = set()
+        self._passages: dict[int, Passage] = {}
+        self._waiting: list[Deferred[bool]] = []
+
+    # -- for the roof -----------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 while it does not."""
+        host: Any = None if self._listening is None else self._listening.getHost()
+        return 0 if host is None else int(host.port)
+
+    @property
+    def relays(self) -> int:
+        """How many relays are open."""
+        return len(self._passages)
+
+    def privilegedStartService(self) -> None:
+        """Listen while the process may still take low ports."""
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        """Listen."""
+        super().startService()
+        self._listen()
+
+    def drain(self) -> Deferred[None]:
+        """Take nobody new, wait for the relays, and close those that stay; fires when all are gone.
+
+        Waits up to ``drain``, then closes with 1012 over ``drain_spread``, then up to
+        ``linger`` for what the closing relays still hold.
+        """
+        config = self.config
+        return Deferred.fromCoroutine(self._end(config.drain, config.drain_spread, config.linger))
+
+    def stopService(self) -> Deferred[None]:
+        """Close everything at once; after `drain` there is nothing left to close."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._end(0.0, 0.0, HASTE))
+
+    # -- for openings -------------------------------------------------------------------
+
+    def entered(self, opening: Opening) -> bool:
+        """Count a new connection; tells whether there is room for it."""
+        room = len(self._openings) + len(self._passages) < self.config.max_connections
+        self._openings.add(opening)
+        return room
+
+    def opened(self, opening: Opening, passage: Passage) -> None:
+        """``passage.tunnel`` has taken over."""
+        self._openings.discard(opening)
+        self._passages[id(passage)] = passage
+        self._journal.opened(passage)
+
+    def ended(self, passage: Passage, ending: Ending) -> None:
+        """The tunnel of an opened passage is over."""
+        self._passages.pop(id(passage), None)
+        self._journal.closed(passage, ending)
+        self._tell()
+
+    def refused(self, passage: Passage, error: GatewayError) -> None:
+        """The client is being answered with an error."""
+        self._journal.refused(passage, error)
+
+    def left(self, opening: Opening) -> None:
+        """The connection of an opening that came to no tunnel is gone."""
+        self._openings.discard(opening)
+        self._tell()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        if self._listening is None:
+            config = self.config
+            self._listening = self.reactor.listenTCP(
+                config.port, Listener(self), backlog=1024, interface=config.host
+            )
+            self.origins = origins_of(config, self.port)
+            self._log.info("relay listens on {host}:{port}", host=config.host, port=self.port)
+
+    async def _end(self, wait: float, spread: float, linger: float) -> None:
+        self.draining = True
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await maybeDeferred(listening.stopListening)
+        for opening in list(self._openings):
+            opening.refuse(Unavailable("The gateway is about to restart."))
+        await self._gone(wait)
+        rest = list(self._passages.values())
+        if rest:
+            self._log.info("closing {count} relays", count=len(rest))
+        calls = [
+            self.reactor.callLater(spread * number / len(rest), self._close, passage)
+            for number, passage in enumerate(rest)
+        ]
+        await self._gone(spread + linger)
+        for call in calls:
+            if call.active():
+                call.cancel()
+        for passage in list(self._passages.values()):
+            assert passage.tunnel is not None
+            passage.tunnel.abort()
+        await self._gone(HASTE)
+        self._journal.finish()
+
+    def _close(self, passage: Passage) -> None:
+        if id(passage) in self._passages and passage.tunnel is not None:
+            passage.tunnel.close(RESTART, "The gateway restarts.")
+
+    def _tell(self) -> None:
+        if not self._openings and not self._passages:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(True)
+
+    async def _gone(self, seconds: float) -> bool:
+        """Wait until nobody is connected, for ``seconds`` at most; tells whether it is so."""
+        if not self._openings and not self._passages:
+            return True
+        waiting: Deferred[bool] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return await waiting.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda *_: False)
