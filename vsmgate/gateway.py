@@ -127,6 +127,10 @@ class Gateway(MultiService):
     def startService(self) -> None:
         """Begin to start; what fails ends the process with a clear line and status 1."""
         super().startService()
+        # Not before the reactor runs: only then can a failure end it.
+        self._reactor.callLater(0, self._begin)
+
+    def _begin(self) -> None:
         Deferred.fromCoroutine(self._start()).addErrback(self._fatal)
 
     async def _start(self) -> None:

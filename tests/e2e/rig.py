@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -60,6 +61,8 @@ class Gateway:
         log.close()
         assert self._process.stdout is not None
         said = ""
+        watchdog = threading.Timer(PATIENCE, self._process.kill)
+        watchdog.start()
         for line in self._process.stdout:
             said += line
             if found := re.match(r" *master +(http://\S+)", line):
@@ -67,7 +70,11 @@ class Gateway:
             if found := re.match(r" *relay +ws://(\S+)", line):
                 self.relay = found[1]
             if re.match(r" *try ", line):
+                watchdog.cancel()
                 return
+        watchdog.cancel()
+        self._process.wait()
+        self._process = None
         pytest.fail(f"the gateway ended: {said}\n{self.log}", pytrace=False)
 
     @property
@@ -99,11 +106,12 @@ class Gateway:
     def close(self) -> None:
         """Stop all jobs and end it, whatever the test did."""
         if self._process is None:
-            return
-        if self._process.poll() is None:
-            for job in self.ask("GET", "/v1/jobs").json["items"]:
-                self.ask("DELETE", f"/v1/jobs/{job['id']}")
-            self.until(lambda: not self.job_processes(), "all job processes to be gone")
+            if not self.job_processes():
+                return
+            self.start()  # the test ended it with jobs left: they are ended the usual way
+        for job in self.ask("GET", "/v1/jobs").json["items"]:
+            self.ask("DELETE", f"/v1/jobs/{job['id']}")
+        self.until(lambda: not self.job_processes(), "all job processes to be gone")
         self.end(signal.SIGKILL)
 
     def ask(
@@ -158,11 +166,14 @@ class Gateway:
         """Return pid -> job tag of all processes that run for jobs of this gateway."""
         found = {}
         for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
             try:
-                environ = (folder / "environ").read_bytes() if folder.name.isdigit() else b""
+                environ = (folder / "environ").read_bytes()
+                place = (folder / "cmdline").read_bytes() + bytes((folder / "cwd").readlink())
             except OSError:
                 continue
             tag = re.search(rb"VSMGATE_TAG=(vsmgate-[a-z2-7]+)", environ)
-            if tag and str(self.state_dir).encode() in environ and job_id in tag[1].decode():
+            if tag and bytes(self.state_dir) in place and job_id in tag[1].decode():
                 found[int(folder.name)] = tag[1].decode()
         return found

@@ -25,7 +25,8 @@ from tests.e2e.rig import Gateway
 def picture(renderer: Any, x: float) -> Any:
     """Return the pixels of a snapshot, seen from ``x``."""
     view = brayns.View(brayns.Vector3(x, 0, 300), brayns.Vector3.zero)
-    snapshot = brayns.Snapshot(resolution=brayns.Resolution(160, 90), view=view)
+    camera = brayns.Camera(view=view)
+    snapshot = brayns.Snapshot(resolution=brayns.Resolution(160, 90), camera=camera)
     return numpy.asarray(Image.open(io.BytesIO(snapshot.download(renderer))).convert("RGB"))
 
 
