@@ -59,7 +59,7 @@ class Options(TwistedOptions):
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
-    """Return the gateway for ``options``; raise `UsageError` with all that is wrong."""
+    """Return the gateway for ``options``; end the process with all that is wrong, status 1."""
     if reactor is None:
         from twisted.internet import reactor as running_reactor
 
@@ -77,5 +77,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             source=str(options.config_path),
         )
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        # twistd shows a UsageError here, unlike one of the options, as a traceback.
+        raise SystemExit(f"vsmgate: {error}") from None
     return Gateway(settings, made, state_dir, reactor, wall)

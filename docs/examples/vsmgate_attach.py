@@ -6,6 +6,7 @@ Starting it gives the owner an authenticated relay to them; stopping it takes th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from zope.interface import implementer
 from vsmgate.errors import EngineUnreachable
 from vsmgate.interfaces import Context, ILauncher, ILauncherFactory
 from vsmgate.model import Endpoint, Launch, LogStream, Observation, Phase, Reason, Usecase
+
+
+#: What `vsmgate.model.tag_of` makes; nothing else becomes a path.
+TAG = re.compile(r"vsmgate-[a-z2-7]{26}")
 
 
 class AttachSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +82,8 @@ class AttachLauncher:
         return Observation(Phase.RUNNING, record.services)
 
     def _read(self, ref: str) -> Record | None:
+        if not TAG.fullmatch(ref):
+            return None
         try:
             return msgspec.json.decode((self._folder / ref).read_bytes(), type=Record)
         except FileNotFoundError:

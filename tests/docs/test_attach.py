@@ -1,0 +1,111 @@
+"""The plugin guide's example: it keeps the launchers' contract, and it works."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from websockets.sync.client import connect
+from websockets.sync.server import serve
+
+from tests.e2e.rig import ROOT, Gateway
+from vsmgate.interfaces import Context
+from vsmgate.model import Endpoint, Launch, Observation, Phase, Service, Usecase, new_job_id
+from vsmgate.shipped import conf_folder
+from vsmgate.testing.launchers import LauncherContract
+
+EXAMPLE = ROOT / "docs" / "examples" / "vsmgate_attach.py"
+
+
+def example() -> Any:
+    """Return the example as a module, as Twisted's plugin system imports it."""
+    spec = importlib.util.spec_from_file_location("vsmgate_attach", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["vsmgate_attach"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class AttachRig:
+    """Attaches to places that nobody listens at: the launcher does not look."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._module = example()
+        self.factory = self._module.attach
+        self._state_dir = state_dir
+        self._port = 5000
+        self.launcher = self.again()
+
+    def again(self) -> Any:
+        context = Context("attach", Clock(), time.time, self._state_dir, self._state_dir)
+        return self.factory.make(self.factory.settings(), context)
+
+    def launch(self, does: str) -> Launch:
+        self._port += 1
+        plan = self._module.AttachPlan({"renderer": Endpoint("127.0.0.1", self._port)})
+        usecase = Usecase("test", "attach", {"renderer": Service()}, {"attach": {}})
+        return Launch(new_job_id(), "ada", usecase, plan, {}, 3600.0)
+
+    async def until(self, ref: str, phase: Phase) -> Observation:
+        seen: Observation = (await self.launcher.poll([ref]))[ref]
+        assert seen.phase is phase
+        return seen
+
+
+class TestAttach(LauncherContract):
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> AttachRig:
+        return AttachRig(tmp_path)
+
+    # What it attaches to is not its own: how that ends and what it writes is not known.
+    test_success_and_failure_are_told_apart = None  # type: ignore[assignment]
+    test_logs_are_the_last_octets = None  # type: ignore[assignment]
+
+
+def test_it_gives_a_relay_to_a_program_that_runs_already(
+    tmp_path: Path, make_gateway: Callable[..., Gateway]
+) -> None:
+    with serve(lambda socket: socket.send(socket.recv()), "127.0.0.1", 0) as program:
+        threading.Thread(target=program.serve_forever, daemon=True).start()
+        port = program.socket.getsockname()[1]
+        usecases = tmp_path / "usecases"
+        usecases.mkdir()
+        (usecases / "workstation.toml").write_text(
+            f"""
+            launcher = "attach"
+            [services.renderer]
+            [launch.attach.services]
+            renderer = {{ host = "127.0.0.1", port = {port} }}
+            """
+        )
+        config = tmp_path / "vsmgate.toml"
+        config.write_text(
+            (conf_folder() / "vsmgate.toml").read_text()
+            + f"""
+            folder = "usecases"
+            [launchers.attach]
+            kind = "attach"
+            """
+        )
+        text = config.read_text().replace("[jobs]", '[jobs]\ndefault_usecase = "workstation"', 1)
+        config.write_text(f"plugin_folders = [{json.dumps(str(EXAMPLE.parent))}]\n{text}")
+        gateway = make_gateway("--config", str(config))
+        job_id = gateway.ask("POST", "/start", {"usecase": "workstation"}).json["job_id"]
+        url = gateway.wait_ready(job_id)["job_url"]
+        with connect(f"ws://{url}?token={gateway.token}") as socket:
+            socket.send("hello")
+            assert socket.recv() == "hello"
+        gateway.ask("POST", f"/stop/{job_id}")
+        gateway.until(
+            lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end"
+        )
+        program.shutdown()
