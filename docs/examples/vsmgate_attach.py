@@ -18,7 +18,6 @@ from vsmgate.errors import EngineUnreachable
 from vsmgate.interfaces import Context, ILauncher, ILauncherFactory
 from vsmgate.model import Endpoint, Launch, LogStream, Observation, Phase, Reason, Usecase
 
-
 #: What `vsmgate.model.tag_of` makes; nothing else becomes a path.
 TAG = re.compile(r"vsmgate-[a-z2-7]{26}")
 

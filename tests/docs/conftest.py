@@ -1,5 +1,5 @@
 """The documentation's examples run on real gateways."""
 
-from tests.e2e.conftest import make_gateway
+from tests.e2e.conftest import gateway, make_gateway
 
-__all__ = ["make_gateway"]
+__all__ = ["gateway", "make_gateway"]

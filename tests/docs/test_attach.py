@@ -90,7 +90,7 @@ def test_it_gives_a_relay_to_a_program_that_runs_already(
         config = tmp_path / "vsmgate.toml"
         config.write_text(
             (conf_folder() / "vsmgate.toml").read_text()
-            + f"""
+            + """
             folder = "usecases"
             [launchers.attach]
             kind = "attach"
