@@ -4,16 +4,19 @@ import subprocess
 import sys
 
 import pytest
-from twisted.internet.task import Clock
 
 from tests.relay.rig import KEY, KEY_ACCEPTED, answer_in, head_in, request, welcome
 from vsmgate.errors import BadHandshake, BadRequest
-from vsmgate.hands.autobahn_handshake import Answer, ClientHandshake, ServiceHandshake
+from vsmgate.hands.autobahn_handshake import (
+    NO_REACTOR,
+    Answer,
+    ClientHandshake,
+    ServiceHandshake,
+)
 
 
-def asking(clock: Clock, protocols: str = "", extensions: str = "") -> ServiceHandshake:
+def asking(protocols: str = "", extensions: str = "") -> ServiceHandshake:
     return ServiceHandshake(
-        clock,
         host="10.0.0.1",
         port=5000,
         target="/?a=b",
@@ -25,39 +28,49 @@ def asking(clock: Clock, protocols: str = "", extensions: str = "") -> ServiceHa
 
 
 def test_back_to_back() -> None:
-    clock = Clock()
-    theirs = asking(clock, "a,b", "permessage-deflate; x")
+    theirs = asking("a,b", "permessage-deflate; x")
     head = head_in(theirs.request)
     assert head.target == "/?a=b"
     assert head.one("Sec-WebSocket-Extensions") == "permessage-deflate; x"
     answer = Answer("b", "permessage-deflate; server_no_context_takeover")
-    octets = ClientHandshake(clock, head, ("a", "b")).accept(answer)
+    octets = ClientHandshake(head, ("a", "b")).accept(answer)
     assert theirs.check(answer_in(octets)[0]) == answer
-    assert clock.getDelayedCalls() == []
+    assert NO_REACTOR.getDelayedCalls() == []
 
 
 def test_the_key_is_answered() -> None:
     head = head_in(request())
     assert head.one("Sec-WebSocket-Key") == KEY
-    answer, rest = answer_in(ClientHandshake(Clock(), head, ()).accept(Answer("", "")))
+    answer, rest = answer_in(ClientHandshake(head, ()).accept(Answer("", "")))
     assert answer.one("Sec-WebSocket-Accept") == KEY_ACCEPTED
     assert [name for name, _ in answer.headers] == ["Upgrade", "Connection", "Sec-WebSocket-Accept"]
     assert rest == b""
 
 
 def test_every_key_is_new() -> None:
-    keys = {head_in(asking(Clock()).request).one("Sec-WebSocket-Key") for _ in range(10)}
+    keys = {head_in(asking().request).one("Sec-WebSocket-Key") for _ in range(10)}
     assert len(keys) == 10
+
+
+def test_a_handshake_knows_nothing_of_another() -> None:
+    asking("a,b", "permessage-deflate")
+    theirs = asking()
+    head = head_in(theirs.request)
+    assert head.one("Sec-WebSocket-Protocol") is head.one("Sec-WebSocket-Extensions") is None
+    for line in ("Sec-WebSocket-Protocol: a", "Sec-WebSocket-Extensions: permessage-deflate"):
+        fresh = asking()
+        with pytest.raises(BadHandshake):
+            fresh.check(answer_in(welcome(fresh.request, line))[0])
 
 
 def test_a_request_that_autobahn_refuses() -> None:
     head = head_in(request().replace(b"Version: 13", b"Version: 8"))
     with pytest.raises(BadRequest):
-        ClientHandshake(Clock(), head, ())
+        ClientHandshake(head, ())
 
 
 def test_the_detail_quotes_nothing_of_the_service() -> None:
-    theirs = asking(Clock(), "a")
+    theirs = asking("a")
     head, _ = answer_in(welcome(theirs.request, 'Sec-WebSocket-Protocol: evil"words'))
     with pytest.raises(BadHandshake) as caught:
         theirs.check(head)

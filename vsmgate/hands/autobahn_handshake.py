@@ -6,13 +6,18 @@ handshake is octets in, octets out: Autobahn never touches a leg, starts no time
 exactly one head, which was parsed strictly before and is rendered anew without anything
 that has nothing to do with the handshake: no credential can reach Autobahn's logs.
 
+Autobahn's factories, and with them the options, are made once. What Autobahn prepares for
+its debug log at each start (all options, and the transport, formatted by `pprint`) took
+three quarters of a handshake, so the protocols begin without it.
+
 Compression is not negotiated here. The client's offer goes to the service verbatim, and
 the service's answer to the client; frames are never inflated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autobahn.twisted.websocket import (
@@ -28,9 +33,8 @@ from autobahn.websocket.compress import (
 )
 from autobahn.websocket.types import ConnectingRequest, ConnectionRequest
 from msgspec import Struct
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
 
 from vsmgate.errors import BadHandshake, BadRequest
 from vsmgate.heads import RequestHead, ResponseHead
@@ -62,24 +66,49 @@ class _Paper:
     def abortConnection(self) -> None:
         """Do nothing: a failed handshake raises instead."""
 
-    def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "0.0.0.0", 0)
 
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("TCP", "0.0.0.0", 0)
+#: Autobahn wants a reactor for its timers. It starts none here, and on this one none runs.
+NO_REACTOR = Clock()
 
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Do nothing: nothing is sent."""
+
+def _server_factory() -> Any:
+    factory = WebSocketServerFactory(reactor=NO_REACTOR, server="")
+    factory.setProtocolOptions(
+        versions=[13], webStatus=False, openHandshakeTimeout=0, autoPingInterval=0
+    )
+    return factory
+
+
+def _client_factory() -> Any:
+    factory = WebSocketClientFactory(reactor=NO_REACTOR)
+    factory.setProtocolOptions(version=18, openHandshakeTimeout=0, autoPingInterval=0)
+    return factory
+
+
+def _options(factory: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return a protocol's own options: those of ``factory``, so that none is left to copy."""
+    return {name: getattr(factory, name) for name in names} | {"CONFIG_ATTRS": ()}
+
+
+_SERVER, _CLIENT = _server_factory(), _client_factory()
+_SERVER_OPTIONS = _options(_SERVER, WebSocketServerProtocol.CONFIG_ATTRS)
+_CLIENT_OPTIONS = _options(_CLIENT, WebSocketClientProtocol.CONFIG_ATTRS)
 
 
 class _ServerProtocol(WebSocketServerProtocol):
     """Autobahn's server, stopped between the check of the request and the 101."""
 
+    factory = _SERVER
+
     def __init__(self) -> None:
         super().__init__()
+        vars(self).update(_SERVER_OPTIONS)
         self.asked = False
         self.failure = ""
         self.verdict: Deferred[tuple[str | None, dict[str, str]]] = Deferred()
+
+    def connectionMade(self) -> None:
+        self._connectionMade()
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         self.asked = True
@@ -92,16 +121,9 @@ class _ServerProtocol(WebSocketServerProtocol):
 class ClientHandshake:
     """Our side towards a client: first its request is checked, much later it is answered."""
 
-    def __init__(
-        self, reactor: IReactorTime, head: RequestHead, protocols: tuple[str, ...]
-    ) -> None:
+    def __init__(self, head: RequestHead, protocols: tuple[str, ...]) -> None:
         """Check ``head``, which offers ``protocols`` besides bearers; fails with `BadRequest`."""
-        factory = WebSocketServerFactory(reactor=reactor, server="")
-        factory.setProtocolOptions(
-            versions=[13], webStatus=False, openHandshakeTimeout=0, autoPingInterval=0
-        )
         self._protocol = _ServerProtocol()
-        self._protocol.factory = factory
         self._paper = _Paper()
         self._protocol.makeConnection(self._paper)
         names = ("Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
@@ -135,14 +157,22 @@ class _RawOffer(PerMessageDeflateOffer):
 class _ClientProtocol(WebSocketClientProtocol):
     """Autobahn's client, which asks for what it is told to and remembers a failure."""
 
+    factory = _CLIENT
+    perMessageCompressionOffers: list[PerMessageDeflateOffer]
+    perMessageCompressionAccept: Callable[[PerMessageDeflateResponse], Any]
+
     def __init__(self, request: ConnectingRequest) -> None:
         super().__init__()
+        vars(self).update(_CLIENT_OPTIONS)
         self._request = request
         self.opened = False
         self.failure = ""
 
-    def onConnecting(self, transport_details: Any) -> ConnectingRequest:
-        return self._request
+    def connectionMade(self) -> None:
+        self._connectionMade()
+
+    def startHandshake(self) -> None:
+        self._actuallyStartHandshake(self._request)
 
     def onOpen(self) -> None:
         self.opened = True
@@ -160,7 +190,6 @@ class ServiceHandshake:
 
     def __init__(
         self,
-        reactor: IReactorTime,
         *,
         host: str,
         port: int,
@@ -176,13 +205,6 @@ class ServiceHandshake:
         ``protocols_text`` is sent, and one of ``protocols`` is accepted; ``extensions``:
         the client's offers of permessage-deflate, sent verbatim.
         """
-        factory = WebSocketClientFactory(reactor=reactor, protocols=list(protocols))
-        factory.setProtocolOptions(version=18, openHandshakeTimeout=0, autoPingInterval=0)
-        if extensions:
-            factory.setProtocolOptions(
-                perMessageCompressionOffers=[_RawOffer(extensions)],
-                perMessageCompressionAccept=_accept_deflate,
-            )
         bracketed = f"[{host}]" if ":" in host else host
         self._protocol = _ClientProtocol(
             ConnectingRequest(
@@ -194,7 +216,12 @@ class ServiceHandshake:
                 protocols=[protocols_text] if protocols else [],
             )
         )
-        self._protocol.factory = factory
+        if protocols:
+            self._protocol.factory = copy.copy(_CLIENT)
+            self._protocol.factory.protocols = list(protocols)
+        if extensions:
+            self._protocol.perMessageCompressionOffers = [_RawOffer(extensions)]
+            self._protocol.perMessageCompressionAccept = _accept_deflate
         paper = _Paper()
         self._protocol.makeConnection(paper)
         # As everybody else writes it; some programs (viser) compare it letter by letter.

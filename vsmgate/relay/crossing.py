@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from twisted.internet.interfaces import IReactorTime
-
 from vsmgate.config import RelayConfig
 from vsmgate.credentials import Claim
 from vsmgate.hands.autobahn_handshake import ServiceHandshake
@@ -20,7 +18,6 @@ _CROSSING = ("Accept-Language",)
 
 
 def service_handshake(
-    reactor: IReactorTime,
     config: RelayConfig,
     passage: Passage,
     head: RequestHead,
@@ -39,7 +36,6 @@ def service_handshake(
     if target.spec.http and claim.cookies:
         headers["Cookie"] = claim.cookies  # its pages' own
     return ServiceHandshake(
-        reactor,
         host=target.endpoint.host,
         port=target.endpoint.port,
         target=service_target(path, claim.query),

@@ -142,7 +142,7 @@ class Opening:
         protocols = upgrade.protocols if upgrade else ()
         claim = claim_of(head, protocols)
         offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
-        ours = ClientHandshake(hall.reactor, head, offered) if upgrade else None
+        ours = ClientHandshake(head, offered) if upgrade else None
         check_session(head, claim, ours is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
@@ -181,7 +181,6 @@ class Opening:
                 undo.callback(leg.abort)
                 extensions = upgrade.extensions if upgrade else ""
                 handshake = service_handshake(
-                    hall.reactor,
                     hall.config,
                     passage,
                     head,
