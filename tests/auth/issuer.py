@@ -47,9 +47,7 @@ def public_pem(name: str) -> bytes:
     return (
         rsa_key(name)
         .public_key()
-        .public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 
@@ -166,8 +164,9 @@ class Issuer(Resource):
         return self.users[token]
 
     def _introspect(self, request: Request) -> Any:
-        pair = unquote_plus(request.getUser().decode()), unquote_plus(
-            request.getPassword().decode()
+        pair = (
+            unquote_plus(request.getUser().decode()),
+            unquote_plus(request.getPassword().decode()),
         )
         if pair != self.secret:
             request.setResponseCode(401)

@@ -16,7 +16,10 @@ from vsmgate.errors import Unauthenticated
     [
         ("sub", ("sub",)),
         ("realm_access.roles", ("realm_access", "roles")),
-        ('resource_access."vis.example.org".roles', ("resource_access", "vis.example.org", "roles")),
+        (
+            'resource_access."vis.example.org".roles',
+            ("resource_access", "vis.example.org", "roles"),
+        ),
         ('"https://example.org/groups"', ("https://example.org/groups",)),
         ("vis-web.r:o", ("vis-web", "r:o")),
     ],
@@ -89,6 +92,8 @@ def test_subjects_that_are_none(subject: object) -> None:
 
 
 def test_groups_have_an_end() -> None:
-    identity = rules_of(groups=("g",)).identity({"sub": "ada", "g": list(map(str, range(5000)))}, 1.0)
+    identity = rules_of(groups=("g",)).identity(
+        {"sub": "ada", "g": list(map(str, range(5000)))}, 1.0
+    )
     assert len(identity.groups) == 1000
     assert identity.expires_at == 1.0

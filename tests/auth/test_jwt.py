@@ -250,7 +250,7 @@ async def test_s16_a_flood_of_unknown_kids_is_one_question(
     await sso.authenticate(issuer.token())
     issuer.clock.advance(60.0)
     good = issuer.token()
-    head, body, signature = good.reveal().split(".")
+    _, body, signature = good.reveal().split(".")
     for number in range(1000):
         issuer.clock.advance(0.01)
         unknown = raw_token({"alg": "RS256", "kid": f"u{number}"}, {}).split(".")[0]
@@ -353,9 +353,7 @@ async def test_s16_a_description_that_is_not_to_be_trusted(
     "jwks", [b"", b"[]", b"{", b"[" * 100_000, {"keys": 7}, {"keys": []}, {"keys": [None, {}]}]
 )
 @pytest_twisted.ensureDeferred
-async def test_s16_a_key_set_that_is_none(
-    jwks: Any, issuer: Issuer, sso: JwtAuthenticator
-) -> None:
+async def test_s16_a_key_set_that_is_none(jwks: Any, issuer: Issuer, sso: JwtAuthenticator) -> None:
     issuer.jwks = jwks
     with pytest.raises(AuthenticatorUnavailable):
         await sso.authenticate(issuer.token())

@@ -294,6 +294,13 @@ async def test_introspection_that_says_no(answer: dict[str, Any], issuer: Issuer
 
 
 @pytest_twisted.ensureDeferred
+async def test_introspection_that_does_not_tell_a_refresh_token(issuer: Issuer) -> None:
+    token = issuer.token(token_use="refresh")
+    issuer.active[token.reveal()] = {"active": True, "sub": "ada"}
+    assert "not an access token" in await refused(remote(issuer, "introspection"), token)
+
+
+@pytest_twisted.ensureDeferred
 async def test_introspection_with_a_wrong_secret_is_our_fault(
     issuer: Issuer, logged: list[LogEvent]
 ) -> None:

@@ -36,8 +36,10 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _PART = re.compile(r'"([^"]+)"|([^."]+)')
 _MOST_GROUPS = 1000
 
-#: Values of ``typ`` or ``token_use`` of what is signed with the same key and is no
-#: access token (Keycloak and others put them into the payload).
+#: The claims that tell what a token is for (Keycloak and others put it into the payload).
+_KINDS = ("typ", "token_use", "token_type")
+
+#: Their values, in lower case, of what is signed with the same key and is no access token.
 _OTHER_KINDS = frozenset({"id", "refresh", "offline", "logout", "serialized-id"})
 
 
@@ -60,15 +62,19 @@ class Rules(msgspec.Struct, frozen=True):
     def check_token(self, claims: Claims, now: float) -> None:
         """Refuse what is not (any more, or yet) an access token for us."""
         self.check_time(claims, now)
-        if any(str(claims.get(key, "")).lower() in _OTHER_KINDS for key in ("typ", "token_use")):
-            raise Unauthenticated("This is not an access token.")
-        if claims.get("cnf") is not None:
-            # RFC 9449 and RFC 8705: its holder would have to prove more than that it has it.
-            raise Unauthenticated("The token is bound to a key, and is no bearer token.")
+        self.check_kind(claims)
         if self.audiences and not self.audiences & _words(claims.get("aud")):
             raise Unauthenticated("The token is not for this audience.")
         if self.clients and not (_words(claims.get("azp", claims.get("client_id"))) & self.clients):
             raise Unauthenticated("The token was made for a client that is not allowed here.")
+
+    def check_kind(self, claims: Claims) -> None:
+        """Refuse what an issuer signs for other purposes than to be shown as a bearer token."""
+        if any(str(claims.get(key, "")).lower() in _OTHER_KINDS for key in _KINDS):
+            raise Unauthenticated("This is not an access token.")
+        if claims.get("cnf") is not None:
+            # RFC 9449 and RFC 8705: its holder would have to prove more than that it has it.
+            raise Unauthenticated("The token is bound to a key, and is no bearer token.")
 
     def check_time(self, claims: Claims, now: float) -> None:
         """Refuse what has expired, or holds only later."""

@@ -120,4 +120,6 @@ class Introspection:
         if found.get("iss", self._provider.issuer) != self._provider.issuer:
             raise Unauthenticated("The token is of another issuer.")
         self._rules.check_token(found, now)
+        # Providers call refresh tokens active too, and not all tell which it is.
+        self._rules.check_kind(peek(credential.reveal()) or {})
         return self._rules.identity(found, expiry_of(found))
