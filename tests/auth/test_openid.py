@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyObject
 
+from vsmgate.auth.anonymous import AnonymousAuthenticatorFactory
 from vsmgate.auth.openid import IntrospectionFactory, JwtFactory, UserinfoFactory
 from vsmgate.errors import ConfigError
 from vsmgate.interfaces import Context, IAuthenticator, IAuthenticatorFactory, ISettingsChecker
@@ -128,3 +130,26 @@ def test_importing_the_plugins_imports_no_heavy_library() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert said.stdout == b"[]\n"
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs/identity.md").read_text()
+    documented = set()
+    for line in page.partition('with `kind = "jwt"')[2].splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `") and len(cells) == 3:
+            documented.add((cells[0].strip("| `"), cells[1]))
+    expected = set()
+    factories = [*FACTORIES.values(), AnonymousAuthenticatorFactory()]
+    for field in [f for made in factories for f in msgspec.structs.fields(made.settings)]:
+        default = field.default
+        if default is msgspec.NODEFAULT:
+            shown = "required"
+        elif default is None or default == ():
+            shown = "none"
+        elif isinstance(default, tuple):
+            shown = ", ".join(default)
+        else:
+            shown = msgspec.json.encode(default).decode()
+        expected.add((field.name, shown))
+    assert documented == expected

@@ -1,106 +1,37 @@
-"""The kinds ``jwt``, ``userinfo`` and ``introspection``: their settings and factories.
+"""The kinds ``jwt``, ``userinfo`` and ``introspection``: their factories.
 
 Cheap to import: PyJWT, cryptography and treq come in with ``make``.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Meta, Struct
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from vsmgate.addresses import wrong_with_url
 from vsmgate.auth.claims import Rules, path_of
+from vsmgate.auth.openid_settings import (
+    IntrospectionSettings,
+    JwtSettings,
+    ProviderSettings,
+    RemoteSettings,
+    UserinfoSettings,
+    client_secret,
+    endpoints,
+    problems_of,
+)
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.interfaces import Context, IAuthenticator, IAuthenticatorFactory, ISettingsChecker
-from vsmgate.model import Secret
 from vsmgate.settings import join_key
 
 if TYPE_CHECKING:
     from vsmgate.auth.provider import Provider
 
-__all__ = [
-    "IntrospectionFactory",
-    "IntrospectionSettings",
-    "JwtFactory",
-    "JwtSettings",
-    "UserinfoFactory",
-    "UserinfoSettings",
-]
-
-Algorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
-]
-Word = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[float, Meta(gt=0)]
+__all__ = ["IntrospectionFactory", "JwtFactory", "UserinfoFactory"]
 
 #: Refused tokens are remembered for so many seconds; and so many tokens of either kind.
 _NEGATIVE, _ENTRIES = 10.0, 10000
-
-#: The setting that names an endpoint -> its name in a provider's description.
-_ENDPOINTS = {
-    "jwks_url": "jwks_uri",
-    "userinfo_url": "userinfo_endpoint",
-    "introspection_url": "introspection_endpoint",
-}
-
-
-class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the three kinds share.
-
-    ``issuer``: as the provider writes it (``iss``). ``audiences``, ``clients``: one of
-    them must be the token's ``aud``, its ``azp``. ``subject``, ``groups``: dotted paths
-    of claims. ``ca_file``: the only authorities that its certificate may be of.
-    ``allow_http``: plain HTTP, which lets anybody on the way be anybody. ``timeout``:
-    seconds for an answer.
-    """
-
-    issuer: str
-    audiences: tuple[Word, ...] = ()
-    clients: tuple[Word, ...] = ()
-    subject: str = "sub"
-    groups: tuple[str, ...] = ()
-    leeway: Annotated[float, Meta(ge=0, le=30)] = 10.0
-    ca_file: str | None = None
-    allow_http: bool = False
-    timeout: Annotated[float, Meta(gt=0, le=30)] = 3.0
-
-
-class JwtSettings(ProviderSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``kind = "jwt"``; see `vsmgate.auth.keys.KeySet` for the times."""
-
-    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256",)
-    jwks_url: str | None = None
-    cache_ttl: Positive = 600.0
-    refetch_interval: Annotated[float, Meta(ge=1)] = 60.0
-    stale_ttl: Positive = 86400.0
-
-
-class RemoteSettings(ProviderSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``userinfo`` and ``introspection`` share; see `vsmgate.auth.lookup.Bounds`."""
-
-    cache_ttl: Annotated[float, Meta(ge=0, le=60)] = 60.0
-    max_concurrent: Annotated[int, Meta(ge=1)] = 8
-    max_per_second: Annotated[int, Meta(ge=1)] = 50
-
-
-class UserinfoSettings(RemoteSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``kind = "userinfo"``."""
-
-    userinfo_url: str | None = None
-
-
-class IntrospectionSettings(RemoteSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``kind = "introspection"``; the client's secret is in a file or in the environment."""
-
-    client_id: Word
-    client_secret_file: str | None = None
-    client_secret_env: str | None = None
-    introspection_url: str | None = None
 
 
 class _Factory:
@@ -128,7 +59,7 @@ class _Factory:
             reactor,
             settings.issuer,
             allow_http=settings.allow_http,
-            urls={_ENDPOINTS[key]: url for key, url in _endpoints(settings).items()},
+            urls=endpoints(settings),
         )
 
 
@@ -158,7 +89,7 @@ class JwtFactory(_Factory):
         return JwtAuthenticator(settings.issuer, settings.algorithms, keys, rules, context.wall)
 
     def inspect(self, settings: JwtSettings, context: Context) -> None:
-        problems = list(_problems(settings, context))
+        problems = list(problems_of(settings, context))
         if not settings.audiences and not settings.clients:
             detail = (
                 "is required, or clients: else a token that was made for any other"
@@ -186,7 +117,7 @@ class UserinfoFactory(_Factory):
         return _remote(settings, context, provider, rules, Userinfo(provider, rules))
 
     def inspect(self, settings: UserinfoSettings, context: Context) -> None:
-        _raise(_problems(settings, context), context)
+        _raise(problems_of(settings, context), context)
 
 
 @implementer(IAuthenticatorFactory, ISettingsChecker)
@@ -203,14 +134,14 @@ class IntrospectionFactory(_Factory):
         self.inspect(settings, context)
         provider = self._provider(settings, context, persistent=False)
         rules = _rules(settings, context)
-        secret = _secret(settings, context)
+        secret = client_secret(settings, context)
         question = Introspection(provider, rules, settings.client_id, secret)
         return _remote(settings, context, provider, rules, question)
 
     def inspect(self, settings: IntrospectionSettings, context: Context) -> None:
-        problems = list(_problems(settings, context))
+        problems = list(problems_of(settings, context))
         try:
-            _secret(settings, context)
+            client_secret(settings, context)
         except ValueError as error:
             problems.append(Problem("client_secret_file", str(error)))
         _raise(problems, context)
@@ -243,55 +174,6 @@ def _rules(settings: ProviderSettings, context: Context) -> Rules:
         leeway=settings.leeway,
         name=context.name,
     )
-
-
-def _endpoints(settings: ProviderSettings) -> Mapping[str, str]:
-    return {key: url for key in _ENDPOINTS if (url := getattr(settings, key, None)) is not None}
-
-
-def _problems(settings: ProviderSettings, context: Context) -> Iterator[Problem]:
-    """Yield what is wrong with what the three kinds share."""
-    from vsmgate.hands.http_client import read_authorities
-
-    for key, url in {"issuer": settings.issuer, **_endpoints(settings)}.items():
-        if wrong := wrong_with_url(url, settings.allow_http):
-            yield Problem(key, f"{url!r} {wrong}")
-    named = {"subject": settings.subject}
-    named |= {f"groups[{index}]": path for index, path in enumerate(settings.groups)}
-    for key, path in named.items():
-        try:
-            path_of(path)
-        except ValueError as error:
-            yield Problem(key, f"{path!r} is not a claim: {error}")
-    if settings.ca_file is not None:
-        file = context.config_dir / settings.ca_file
-        try:
-            read_authorities(file)
-        except OSError as error:
-            yield Problem("ca_file", f"{file} cannot be read: {(error.strerror or '').lower()}")
-        except ValueError as error:
-            yield Problem("ca_file", f"{file} {error}")
-
-
-def _secret(settings: IntrospectionSettings, context: Context) -> Secret:
-    """Return the client's secret; raises `ValueError` that says why there is none."""
-    file, variable = settings.client_secret_file, settings.client_secret_env
-    if (file is None) == (variable is None):
-        raise ValueError("give one of client_secret_file and client_secret_env")
-    if variable is not None:
-        value = os.environ.get(variable, "")
-        if not value:
-            raise ValueError(f"the environment variable {variable} is not set")
-        return Secret(value)
-    path = context.config_dir / str(file)
-    try:
-        value = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ValueError(f"{path} cannot be read: {reason.lower()}") from None
-    if not value:
-        raise ValueError(f"{path} is empty")
-    return Secret(value)
 
 
 def _raise(problems: Any, context: Context) -> None:
