@@ -71,7 +71,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     nothing for so long is gone. ``stall_timeout``: a peer that takes no octet of what
     waits for it for so long. ``drain``: how long SIGTERM waits for relays to end;
     ``drain_spread``: over how long the rest is closed. ``linger``: how long a closing
-    relay may take to deliver what it holds.
+    relay may take to deliver what it holds. ``expiry``: what becomes of a relay whose
+    token ends (see `vsmgate.relay.curfew`), ``expiry_grace`` after that.
     """
 
     host: str = "127.0.0.1"
@@ -90,6 +91,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     drain: Annotated[float, Meta(ge=0)] = 30.0
     drain_spread: Annotated[float, Meta(ge=0)] = 5.0
     linger: Seconds = 10.0
+    expiry: Literal["close", "keep"] = "close"
+    expiry_grace: Annotated[float, Meta(ge=0)] = 5.0
 
 
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests import nanoidp
@@ -26,7 +27,7 @@ kind = "jwt"
 issuer = "{issuer}"
 allow_http = true
 audiences = ["{audience}"]
-clients = ["{client}"]
+clients = {clients}
 subject = "sub"
 groups = ["groups"]
 
@@ -49,17 +50,29 @@ def provider(tmp_path: Path) -> Iterator[NanoIdp]:
 
 
 @pytest.fixture
-def gateway(provider: NanoIdp, make_gateway: Callable[..., Gateway], tmp_path: Path) -> Gateway:
-    config = tmp_path / "vsmgate.toml"
-    config.write_text(
-        CONFIG.format(
-            issuer=provider.issuer,
-            audience=AUDIENCE,
-            client=CLIENT,
-            usecases=conf_folder() / "usecases",
+def make_sso(
+    provider: NanoIdp, make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> Callable[[list[str]], Gateway]:
+    """Return a maker of gateways for the provider's users, of these clients of it."""
+
+    def make(clients: list[str]) -> Gateway:
+        config = tmp_path / "vsmgate.toml"
+        config.write_text(
+            CONFIG.format(
+                issuer=provider.issuer,
+                audience=AUDIENCE,
+                clients=clients,
+                usecases=conf_folder() / "usecases",
+            )
         )
-    )
-    return make_gateway("--config", str(config))
+        return make_gateway("--config", str(config))
+
+    return make
+
+
+@pytest.fixture
+def gateway(make_sso: Callable[[list[str]], Gateway]) -> Gateway:
+    return make_sso([CLIENT])
 
 
 def handshake(gateway: Gateway, job_id: str, token: str) -> int:
@@ -115,6 +128,32 @@ def test_a_users_token_opens_that_users_jobs_only(gateway: Gateway, provider: Na
     for token in (alice, bob, *bad.values()):
         assert token not in gateway.log
         assert token.rpartition(".")[2] not in gateway.log
+
+
+def test_s15_a_relay_ends_with_its_token(
+    make_sso: Callable[[list[str]], Gateway], provider: NanoIdp
+) -> None:
+    gateway = make_sso([])  # the provider tells no client of short tokens
+    alice = provider.token("alice")
+    started = gateway.ask("POST", "/start", {"usecase": "demo"}, token=alice)
+    job_id = started.json["job_id"]
+    try:
+        gateway.until(
+            lambda: gateway.ask("GET", f"/status/{job_id}", token=alice).json.get("ready"),
+            f"{job_id} to be ready",
+        )
+        gateway.end(signal.SIGTERM)
+        gateway.start()  # it has not seen the long token that would renew the short one
+        short = {"Authorization": f"Bearer {provider.short_token('alice', 20.0)}"}
+        url = f"ws://{gateway.relay}/{job_id}/renderer"
+        with connect(url, additional_headers=short, open_timeout=PATIENCE) as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(2 * PATIENCE)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+    finally:
+        stopped = gateway.ask("POST", f"/stop/{job_id}", token=alice)
+    assert stopped.status == 200
 
 
 def test_nobody_is_refused_because_the_provider_is_away(

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from vsmgate.credentials import redact
 from vsmgate.errors import GatewayError
+from vsmgate.model import Identity
 from vsmgate.relay.tunnel import Ending, Tunnel
 
 __all__ = ["Journal", "Passage", "RelayObserver", "Unobserved"]
@@ -55,6 +56,7 @@ class Passage:
     job: str = "-"
     service: str = "-"
     subject: str = "-"
+    identity: Identity | None = None
     opened: float | None = None
     tunnel: Tunnel | None = None
 

@@ -167,7 +167,7 @@ class Opening:
             hall.reactor,
             Unavailable("The gateway could not look the job up in time."),
         )
-        passage.subject = target.identity.subject
+        passage.subject, passage.identity = target.identity.subject, target.identity
         with ExitStack() as held:
             held.callback(hall.places.take(target))
             # A turn later: the desk may tell of the end while it is being asked.

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError, Unavailable
+from vsmgate.relay.curfew import Curfew
 from vsmgate.relay.desk import Desk
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
@@ -59,6 +60,8 @@ class RelayService(Service):
         self._openings: set[Opening] = set()
         self._passages: dict[int, Passage] = {}
         self._waiting: list[Deferred[bool]] = []
+        grace = config.expiry_grace if config.expiry == "close" else None
+        self._curfew = Curfew(reactor, desk, grace)
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -110,10 +113,12 @@ class RelayService(Service):
         self._openings.discard(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
+        self._curfew.begin(passage)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
         self._passages.pop(id(passage), None)
+        self._curfew.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
 
