@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bench.api import api
+from bench.auth import auth
 
 
 @click.group()
@@ -13,6 +14,7 @@ def main() -> None:
 
 
 main.add_command(api)
+main.add_command(auth)
 
 if __name__ == "__main__":
     main(prog_name="bin/bench")
