@@ -6,6 +6,7 @@ import click
 
 from bench.api import api
 from bench.auth import auth
+from bench.relay import relay
 
 
 @click.group()
@@ -14,6 +15,7 @@ def main() -> None:
 
 
 main.add_command(api)
+main.add_command(relay)
 main.add_command(auth)
 
 if __name__ == "__main__":

@@ -18,6 +18,21 @@ if str(PLUGINS) not in twisted.plugins.__path__:
     twisted.plugins.__path__.append(str(PLUGINS))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer ``--conformance``."""
+    parser.addoption("--conformance", action="store_true", help="run the slow conformance cases")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for."""
+    if config.getoption("--conformance"):
+        return
+    slow = [item for item in items if item.get_closest_marker("conformance")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
 def pytest_collection_finish() -> None:
     """Set aside what the imports made, so that collecting after each test is cheap."""
     gc.collect()

@@ -201,6 +201,8 @@ def test_test_lints_then_runs_pytest(
         program.chmod(0o755)
     lines = "ruff check", "ruff format --check", "mypy ", "python -m pytest"
     assert checkout.call("bin/test") == (code, "".join(f"{line}\n" for line in lines), "")
+    lines = *lines[:3], "python -m pytest --conformance"
+    assert checkout.call("bin/test", "--conformance")[1] == "".join(f"{line}\n" for line in lines)
     assert checkout.call("bin/test", "-k", "it") == (tested, "python -m pytest -k it\n", "")
 
 

@@ -88,10 +88,21 @@ def test_every_error_is_told_at_once() -> None:
         ("[relay]\nbase_path = 'vsm/'", "relay.base_path", "'vsm/' must be empty or like"),
         ("[relay]\npublic_base = 'wss://x'", "relay.public_base", "'wss://x' must be host"),
         ("[relay]\nallowed_origins = ['*']", "relay.allowed_origins[0]", "'*' is no origin"),
+        ("[relay]\ntrusted_proxies = ['x']", "relay.trusted_proxies[0]", "'x' is no network"),
         ("[relay]\ndial_timeout = 5.0", "relay.handshake_timeout", "this is 10 s; clients wait"),
         ("[jobs]\nlifetime = 90000", "jobs.lifetime", "90000 is more than jobs.max_lifetime"),
         ("[jobs]\npoll_fastest = 9", "jobs.poll_fastest", "9 is more than jobs.poll_interval"),
         ("[launchers.'a b']\nkind = 'x'", 'launchers."a b"', "is no good name here"),
+        (
+            "[launchers.b]\nkind = 'x'\ntargets = ['10.0.0.1/8']",
+            "launchers.b.targets[0]",
+            "network",
+        ),
+        (
+            "[launchers.b]\nkind = 'x'\ntargets = ['127.1']",
+            "launchers.b.targets[0]",
+            "is no target",
+        ),
         ("[store]\nkind = 'sql'\nurl = 'x://u:p@h/d'", "store.url", "url_env"),
     ],
 )
@@ -204,6 +215,7 @@ def test_every_key_is_documented_with_its_default() -> None:
         if line.startswith("| `") and len(cells) == 3:
             rows[cells[0].strip("| `")] = cells[1]
     expected = keys(Config)
+    expected["targets"] = None  # of every launcher
     for settings in (SqlSettings, LocalSettings, StaticSettings, TomlSourceSettings):
         expected.update(keys(settings))
     for key, default in expected.items():

@@ -16,6 +16,7 @@ from vsmgate.frames import (
     PING,
     PONG,
     FrameTracker,
+    close_answer,
     close_code,
     close_payload,
     close_reason,
@@ -53,7 +54,14 @@ def cut(data: bytes, points: Sequence[int]) -> list[bytes]:
 
 
 def run(tracker: FrameTracker, pieces: Sequence[bytes]) -> bytes:
-    return b"".join(tracker.feed(piece) for piece in pieces)
+    """Feed ``pieces`` as the socket engine does: each in the same buffer, used again."""
+    buffer = bytearray(max(map(len, pieces), default=0))
+    out = bytearray()
+    for piece in pieces:
+        buffer[: len(piece)] = piece
+        out += tracker.feed(memoryview(buffer)[: len(piece)])
+        buffer[:] = b"\xaa" * len(buffer)
+    return bytes(out)
 
 
 payloads = st.one_of(
@@ -412,3 +420,21 @@ class TestRewriter:
             assert tracker.feed(frame(2, bytes(11), key=KEY)) == b""
             assert tracker.violation is not None
             assert tracker.violation.code == 1009
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1010, 1011, 1014, 3000, 4999])
+@pytest.mark.parametrize("reason", ["", "ä" * 61 + "!"])
+def test_close_answer_gives_back_what_may_be_sent(code: int, reason: str) -> None:
+    payload = close_payload(code, reason)
+    assert close_answer(payload) == payload
+    assert close_answer(b"") == b""
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535])
+def test_close_answer_names_the_fault_of_what_may_not(code: int) -> None:
+    assert close_answer(close_payload(code, "x")) == close_payload(1002)
+
+
+def test_close_answer_to_half_a_code_and_to_a_torn_reason() -> None:
+    assert close_answer(b"\x03") == close_payload(1002)
+    assert close_answer(close_payload(1000) + b"\xc3") == close_payload(1007)

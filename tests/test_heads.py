@@ -171,6 +171,7 @@ def test_read() -> None:
     assert upgrade_of(head) == Upgrade("dGhlIHNhbXBsZSBub25jZQ==", (), "")
 
 
+@pytest.mark.criterion("C-17")
 def test_every_split_in_two() -> None:
     octets = GOOD + b"early\nwith\rall \0kinds"
     whole = request_reader()
@@ -270,6 +271,7 @@ def test_limits_are_exact() -> None:
         request_reader().feed(start + b"X: " + b"a" * (fill + 1) + b"\r\n\r\n")
 
 
+@pytest.mark.criterion("C-13")
 @pytest.mark.parametrize(
     ("connection", "upgrade"),
     [
@@ -287,6 +289,7 @@ def test_upgrades(connection: str, upgrade: str) -> None:
     assert upgrade_of(head) is not None
 
 
+@pytest.mark.criterion("C-13")
 def test_two_connection_headers() -> None:
     octets = changed(b"keep-alive, Upgrade", b"keep-alive\r\nconnection: Upgrade")
     head = request_reader().feed(octets)

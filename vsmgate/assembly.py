@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IReactorCore
 from vsmgate.config import Config
 from vsmgate.draft import Errors, Part, draft, read_plan
 from vsmgate.errors import ConfigError, EngineRefused, Problem
-from vsmgate.interfaces import IAuthenticator, IJobStore, ILauncher
+from vsmgate.interfaces import IAuthenticator, IJobStore, ILauncher, ITargets
 from vsmgate.model import Job, Usecase
 from vsmgate.plugins import Registry
+from vsmgate.targets import REMOTE, TargetRule, read_targets
 
 __all__ = ["Assembly", "assemble"]
 
@@ -24,7 +25,8 @@ class Assembly:
     """The made objects.
 
     ``nudges``: launcher's name -> what to call when its engine has news; whoever polls
-    the engines puts it there. A relay by itself has neither launchers nor use cases.
+    the engines puts it there. ``rules``: launcher's name -> where its jobs' services may be
+    dialled. A relay by itself has neither launchers nor use cases, but their rules.
     """
 
     store: IJobStore
@@ -32,6 +34,7 @@ class Assembly:
     authenticators: Sequence[IAuthenticator]
     usecases: Mapping[str, Usecase]
     factories: Mapping[str, Any]
+    rules: Mapping[str, TargetRule]
     nudges: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def plan(self, job: Job) -> Any:
@@ -96,8 +99,17 @@ def assemble(
         tuple(authenticators.values()),
         drafted.usecases if master else {},
         {name: drafted.launchers[name].factory for name in launchers},
+        {n: _rule(part, config.launchers[n].targets) for n, part in drafted.launchers.items()},
         nudges,
     )
+
+
+def _rule(launcher: Part, configured: Sequence[str] | None) -> TargetRule:
+    """Return where the services of a launcher's jobs may be dialled."""
+    if configured is not None:
+        return read_targets(configured)
+    knows = ITargets(launcher.factory, None)
+    return REMOTE if knows is None else read_targets(knows.targets(launcher.settings))
 
 
 def _make_folder(folder: Path) -> None:

@@ -118,9 +118,11 @@ def _show(file: Path, read: config.Config, drafted: Draft) -> None:
         "use cases": ", ".join(sorted(drafted.usecases)) or "none",
     }
     if read.role != "master":
-        rows = {"relay": f"ws://{_authority(read.relay.host, read.relay.port)}", **rows}
+        scheme = "wss" if read.relay.tls else "ws"
+        rows = {"relay": f"{scheme}://{_authority(read.relay.host, read.relay.port)}", **rows}
     if read.role != "relay":
-        rows = {"master": f"http://{_authority(read.master.host, read.master.port)}", **rows}
+        scheme = "https" if read.master.tls else "http"
+        rows = {"master": f"{scheme}://{_authority(read.master.host, read.master.port)}", **rows}
     click.echo(f"{file} is good")
     for noun, value in rows.items():
         click.echo(f"  {noun:<16}{value}")

@@ -7,30 +7,27 @@ octets. Secrets are given by file or environment variable name, never inline.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, to_builtins
 from msgspec.structs import replace
 
-from vsmgate.addresses import (
-    wrong_with_base_path,
-    wrong_with_host,
-    wrong_with_origin,
-    wrong_with_public_base,
-)
+from vsmgate.conflicts import conflicts
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.model import Name, Seconds
 from vsmgate.settings import inline_secrets, parse_toml, read, read_toml
 
 __all__ = [
     "Config",
+    "EngineName",
     "JobsConfig",
     "LogConfig",
     "MasterConfig",
     "PluginConfig",
     "RelayConfig",
+    "TlsConfig",
     "load",
     "override",
     "parse",
@@ -38,11 +35,21 @@ __all__ = [
 
 Count = Annotated[int, Meta(ge=1)]
 Role = Literal["all", "master", "relay"]
+EngineName = Literal["auto", "sockets", "transports"]
 
-#: The Brayns client gives an opening handshake up after so many seconds.
-_PATIENCE = 10.0
-_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
 _FAMILIES = ("launchers", "authenticators", "usecases")
+
+
+class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[master.tls]`` and ``[relay.tls]``: TLS at the listener itself.
+
+    ``certificate_file``: the certificate, then those up to its authority (PEM).
+    ``key_file``: its key, without passphrase. Both are read again when they change.
+    """
+
+    certificate_file: str
+    key_file: str
+    min_version: Literal["1.2", "1.3"] = "1.2"
 
 
 class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +64,7 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     allowed_origins: tuple[str, ...] = ()
     max_body: Count = 65536
     open_metrics: bool = False
+    tls: TlsConfig | None = None
 
 
 class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +79,11 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     nothing for so long is gone. ``stall_timeout``: a peer that takes no octet of what
     waits for it for so long. ``drain``: how long SIGTERM waits for relays to end;
     ``drain_spread``: over how long the rest is closed. ``linger``: how long a closing
-    relay may take to deliver what it holds. ``expiry``: what becomes of a relay whose
-    token ends (see `vsmgate.relay.curfew`), ``expiry_grace`` after that.
+    relay may take to deliver what it holds. ``engine``: what moves the octets; ``auto``
+    is ``sockets`` where the platform has epoll. TLS legs always use ``transports``.
+    ``session_lifetime``: how long the cookie of a service's own pages is good.
+    ``expiry``: what becomes of a relay whose token ends (see `vsmgate.relay.curfew`),
+    ``expiry_grace`` after that.
     """
 
     host: str = "127.0.0.1"
@@ -91,6 +102,12 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     drain: Annotated[float, Meta(ge=0)] = 30.0
     drain_spread: Annotated[float, Meta(ge=0)] = 5.0
     linger: Seconds = 10.0
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
+    workers: Count = 1
+    tls: TlsConfig | None = None
+    engine: EngineName = "auto"
+    session_lifetime: Seconds = 28800.0
     expiry: Literal["close", "keep"] = "close"
     expiry_grace: Annotated[float, Meta(ge=0)] = 5.0
 
@@ -98,7 +115,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[jobs]``: quotas, limits of time, and how often engines are asked.
 
-    A use case's own limits win over these. ``queue_timeout``: None waits for ever.
+    A use case's own limits win over these. ``max_queued_per_user``: how many of a user's
+    jobs may wait for room, with ``queue``. ``queue_timeout``: None waits for ever.
     ``idle_timeout``: without client data frames; None never. ``lost_after``: how many
     polls in a row must not know a job, over at least ``lost_grace`` seconds.
     ``poll_interval`` at rest, ``poll_fastest`` while somebody waits for a change.
@@ -108,6 +126,7 @@ class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     max_per_user: Count | None = 4
     max_total: Count | None = 64
     over_quota: Literal["refuse", "queue"] = "refuse"
+    max_queued_per_user: Count = 16
     queue_timeout: Seconds | None = None
     start_timeout: Seconds = 300.0
     idle_timeout: Seconds | None = None
@@ -130,10 +149,15 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PluginConfig(Struct, frozen=True):
-    """One configured plugin: its ``kind`` and its settings, read by the factory's type."""
+    """One configured plugin: its ``kind`` and its settings, read by the factory's type.
+
+    ``targets``, of launchers only: where the services of its jobs may be dialled; see
+    `vsmgate.targets`.
+    """
 
     kind: str
     settings: dict[str, Any]
+    targets: tuple[str, ...] | None = None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,13 +186,23 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Config:
     """Return the configuration in the file ``path``; raise `ConfigError` with every error.
 
-    A ``state_dir`` in the file becomes absolute here.
+    A ``state_dir`` in the file becomes absolute here, and so do the files of ``tls``.
     """
     table = read_toml(path)
     config = _checked(table, str(path))
+    folder = path.resolve().parent
     if "state_dir" in table:
-        return replace(config, state_dir=str(path.resolve().parent / config.state_dir))
-    return config
+        config = replace(config, state_dir=str(folder / config.state_dir))
+    master = replace(config.master, tls=_placed(config.master.tls, folder))
+    relay = replace(config.relay, tls=_placed(config.relay.tls, folder))
+    return replace(config, master=master, relay=relay)
+
+
+def _placed(tls: TlsConfig | None, folder: Path) -> TlsConfig | None:
+    if tls is None:
+        return None
+    certificate, key = str(folder / tls.certificate_file), str(folder / tls.key_file)
+    return replace(tls, certificate_file=certificate, key_file=key)
 
 
 def parse(text: str, source: str) -> Config:
@@ -203,7 +237,7 @@ def override(
     )
     source = "command line"
     read(Config, to_builtins(changed), source=source)
-    if problems := tuple(_conflicts(changed)):
+    if problems := tuple(conflicts(changed)):
         raise ConfigError(source, problems)
     return changed
 
@@ -217,68 +251,28 @@ def _checked(table: dict[str, Any], source: str) -> Config:
         config = read(Config, _with_plugins(table), source=source)
     except ConfigError as error:
         raise ConfigError(source, [*error.problems, *problems]) from None
-    problems += _conflicts(config)
+    problems += conflicts(config)
     if problems:
         raise ConfigError(source, problems)
+    if config.relay.tls is not None:
+        return replace(config, relay=replace(config.relay, tls_public=True))
     return config
 
 
 def _with_plugins(table: dict[str, Any]) -> dict[str, Any]:
     """Return ``table`` with every plugin table in the layout of `PluginConfig`."""
 
-    def split(plugin: Any) -> Any:
+    def split(plugin: Any, ours: Collection[str] = ("kind",)) -> Any:
         if not isinstance(plugin, dict):
             return plugin
-        settings = {key: value for key, value in plugin.items() if key != "kind"}
-        kind = {"kind": plugin["kind"]} if "kind" in plugin else {}
-        return {**kind, "settings": settings}
+        settings = {key: value for key, value in plugin.items() if key not in ours}
+        return {**{key: plugin[key] for key in ours if key in plugin}, "settings": settings}
 
     changed = dict(table)
     if "store" in table:
         changed["store"] = split(table["store"])
     for family in _FAMILIES:
         if isinstance(table.get(family), dict):
-            changed[family] = {name: split(plugin) for name, plugin in table[family].items()}
+            ours = ("kind", "targets") if family == "launchers" else ("kind",)
+            changed[family] = {name: split(plugin, ours) for name, plugin in table[family].items()}
     return changed
-
-
-def _conflicts(config: Config) -> Iterator[Problem]:
-    """Yield what is wrong although each value has the right type."""
-    master, relay, jobs = config.master, config.relay, config.jobs
-    for where, face in (("master", master), ("relay", relay)):
-        if wrong := wrong_with_host(face.host):
-            yield Problem(f"{where}.host", f"{face.host!r} {wrong}")
-        for index, origin in enumerate(face.allowed_origins):
-            if wrong := wrong_with_origin(origin):
-                yield Problem(f"{where}.allowed_origins[{index}]", f"{origin!r} {wrong}")
-    hosts = {master.host, relay.host}
-    meet = len(hosts) == 1 or hosts & _ANY_ADDRESS
-    if config.role == "all" and meet and master.port == relay.port != 0:
-        detail = f"{relay.port} is master.port too; each face needs a port of its own"
-        yield Problem("relay.port", detail)
-    if wrong := wrong_with_base_path(relay.base_path):
-        yield Problem("relay.base_path", f"{relay.base_path!r} {wrong}")
-    if relay.public_base and (wrong := wrong_with_public_base(relay.public_base)):
-        yield Problem("relay.public_base", f"{relay.public_base!r} {wrong}")
-    opening = relay.dial_timeout + relay.handshake_timeout
-    if opening >= _PATIENCE:
-        detail = f"together with dial_timeout this is {opening:g} s; clients wait {_PATIENCE:g} s"
-        yield Problem("relay.handshake_timeout", f"{detail}, so the sum must be less")
-    if jobs.lifetime > jobs.max_lifetime:
-        detail = f"{jobs.lifetime:g} is more than jobs.max_lifetime ({jobs.max_lifetime:g})"
-        yield Problem("jobs.lifetime", detail)
-    if jobs.poll_fastest > jobs.poll_interval:
-        detail = f"{jobs.poll_fastest:g} is more than jobs.poll_interval ({jobs.poll_interval:g})"
-        yield Problem("jobs.poll_fastest", detail)
-    if not config.authenticators:
-        yield Problem(
-            "authenticators", _missing("authenticator", "authenticators.tokens", "static")
-        )
-    if config.role != "relay" and not config.launchers:
-        yield Problem("launchers", _missing("launcher", "launchers.local", "local"))
-    if config.role != "relay" and not config.usecases:
-        yield Problem("usecases", _missing("source of use cases", "usecases.files", "toml"))
-
-
-def _missing(what: str, table: str, kind: str) -> str:
-    return f"no {what} is configured; add for example [{table}] with kind = {kind!r}"

@@ -2,8 +2,9 @@
 
 In this order: ``Authorization: Bearer``, the subprotocol
 ``base64url.bearer.authorization.vsmgate.<base64url(token)>`` (browsers can set no
-headers; the form is Kubernetes'), the query parameters ``ticket`` and ``token``. All of
-them are stripped before the service is dialled, whichever of them counts. Pure.
+headers; the form is Kubernetes'), the query parameters ``ticket`` and ``token``, and the
+cookie that a service's page was given for one of them (`vsmgate.sessions`). All of them
+are stripped before the service is dialled, whichever of them counts. Pure.
 """
 
 from __future__ import annotations
@@ -22,13 +23,24 @@ from vsmgate.errors import BadRequest, Unauthenticated
 from vsmgate.heads import RequestHead
 from vsmgate.model import Secret
 
-__all__ = ["BEARER_PREFIX", "OWN_PROTOCOL", "Claim", "Credential", "claim_of", "redact"]
+__all__ = [
+    "BEARER_PREFIX",
+    "OWN_PROTOCOL",
+    "SESSION_COOKIE",
+    "Claim",
+    "Credential",
+    "claim_of",
+    "redact",
+]
 
 BEARER_PREFIX = "base64url.bearer.authorization.vsmgate."
 
 #: The gateway's own subprotocol, for browsers that offer a bearer subprotocol: they
 #: insist on an answer, and the service may select none.
 OWN_PROTOCOL = "vsmgate.v1"
+
+#: The cookie that holds a session. Browsers send it with everything below one service's path.
+SESSION_COOKIE = "vsmgate_session"
 
 _PARAMETERS = ("ticket", "token")
 
@@ -40,7 +52,7 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE
 class Credential:
     """What a client showed."""
 
-    kind: Literal["bearer", "ticket"]
+    kind: Literal["bearer", "ticket", "session"]
     secret: Secret
 
 
@@ -50,7 +62,7 @@ class Claim(Struct, frozen=True):
     ``query``: without credential parameters, otherwise octet-equal. ``protocols``: the
     offered subprotocols that go to the service; ``protocols_text``: the same as a header
     value, verbatim where nothing had to be removed. ``own_protocol``: the client
-    offered `OWN_PROTOCOL`.
+    offered `OWN_PROTOCOL`. ``cookies``: the cookies that are not ours, as a header value.
     """
 
     credential: Credential | None
@@ -58,6 +70,7 @@ class Claim(Struct, frozen=True):
     protocols: tuple[str, ...]
     protocols_text: str
     own_protocol: bool
+    cookies: str = ""
 
 
 def claim_of(head: RequestHead, protocols: Sequence[str] = ()) -> Claim:
@@ -69,6 +82,7 @@ def claim_of(head: RequestHead, protocols: Sequence[str] = ()) -> Claim:
     query, shown = _split_query(head.query)
     kept, bearer = _split_protocols(protocols)
     header = _authorization(head)
+    cookies, session = _split_cookies(head.all("Cookie"))
     ticket, token = shown["ticket"], shown["token"]
     credential: Credential | None = None
     if header:
@@ -79,6 +93,8 @@ def claim_of(head: RequestHead, protocols: Sequence[str] = ()) -> Claim:
         credential = Credential("ticket", Secret(ticket))
     elif token:
         credential = Credential("bearer", Secret(token))
+    elif session:
+        credential = Credential("session", Secret(session))
     return Claim(
         credential=credential,
         query=query,
@@ -89,6 +105,7 @@ def claim_of(head: RequestHead, protocols: Sequence[str] = ()) -> Claim:
             else ", ".join(head.all("Sec-WebSocket-Protocol"))
         ),
         own_protocol=OWN_PROTOCOL in protocols,
+        cookies=cookies,
     )
 
 
@@ -132,6 +149,22 @@ def _split_protocols(protocols: Sequence[str]) -> tuple[tuple[str, ...], str]:
         raise BadRequest("More than one bearer subprotocol is offered.")
     kept = tuple(name for name in protocols if name not in bearers and name != OWN_PROTOCOL)
     return kept, _decoded(bearers[0][len(BEARER_PREFIX) :]) if bearers else ""
+
+
+def _split_cookies(values: Sequence[str]) -> tuple[str, str]:
+    """Return the cookies that are not ours, and our session's value.
+
+    Of several sessions the first counts: it has the longest path (RFC 6265 section 5.4).
+    """
+    kept: list[str] = []
+    session = ""
+    for pair in ";".join(values).split(";"):
+        name, _, value = pair.strip("\t ").partition("=")
+        if name == SESSION_COOKIE:
+            session = session or value
+        elif name or value:
+            kept.append(pair.strip("\t "))
+    return "; ".join(kept), session
 
 
 def _decoded(text: str) -> str:

@@ -18,6 +18,7 @@ from zope.interface.interface import InterfaceClass
 from vsmgate import shipped
 from vsmgate.config import Config, PluginConfig
 from vsmgate.errors import ConfigError, Problem
+from vsmgate.hands.certificates import Certificates
 from vsmgate.interfaces import (
     Context,
     IAuthenticatorFactory,
@@ -114,6 +115,10 @@ def draft(
     usecases: dict[str, Usecase] = {}
     if config.role != "relay":
         usecases = reader.usecases(sources, launchers, config)
+    for where, face in (("master", config.master), ("relay", config.relay)):
+        with reader.errors.collect():
+            if face.tls is not None:
+                Certificates(face.tls, f"{where}.tls", source)
     reader.errors.done()
     return Draft(store["store"], launchers, authenticators, usecases)
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 __all__ = [
     "AuthenticatorUnavailable",
+    "BadAnswer",
     "BadCursor",
     "BadHandshake",
     "BadParameters",
@@ -44,7 +45,9 @@ __all__ = [
     "ServiceError",
     "ServiceRefused",
     "ServiceTimeout",
+    "ServiceTlsFailed",
     "StoreUnavailable",
+    "TargetDenied",
     "TooLarge",
     "Unauthenticated",
     "UnsupportedMediaType",
@@ -288,11 +291,32 @@ class ServiceRefused(ServiceError):
     title = "The service refused the connection"
 
 
+class ServiceTlsFailed(ServiceError):
+    """The service does not speak TLS as it should, or is not who it should be."""
+
+    code = "service_tls"
+    title = "The service's TLS cannot be trusted"
+
+
+class TargetDenied(ServiceError):
+    """The service says that it is at an address where the gateway does not connect."""
+
+    code = "target_denied"
+    title = "The service's address is not allowed"
+
+
 class BadHandshake(ServiceError):
     """The service answered the opening handshake with something else than a good 101."""
 
     code = "bad_handshake"
     title = "The service did not open a WebSocket"
+
+
+class BadAnswer(ServiceError):
+    """The service answered a plain request with something that is not good HTTP."""
+
+    code = "bad_answer"
+    title = "The service did not answer in HTTP"
 
 
 class ServiceTimeout(ServiceError):
@@ -370,7 +394,7 @@ class EngineRefused(EngineError):
     title = "The engine refused"
 
     def __init__(self, detail: str = "", *, code: str = "engine_refused", native: str = "") -> None:
-        super().__init__(detail)
+        super().__init__(detail, retry_after=None)  # the same again is refused again
         self.code = code
         self.native = native
 

@@ -7,7 +7,6 @@ relays up to ``drain``, close the rest with 1012, let go of engines; jobs go on.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -20,12 +19,15 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vsmgate import __version__
+from vsmgate.announcement import announcement, deaf, leave, say
 from vsmgate.api.metrics import Metrics
 from vsmgate.api.service import ApiService
 from vsmgate.assembly import Assembly
 from vsmgate.config import Config
 from vsmgate.errors import ConfigError, GatewayError
+from vsmgate.hands.certificates import Certificates
+from vsmgate.hands.dialling import Dialler
+from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
@@ -36,16 +38,29 @@ from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.model import Quota
+from vsmgate.relay.crew import Crew, WorkerCommand
 from vsmgate.relay.service import RelayService
+from vsmgate.relay.totals import Totals
+from vsmgate.sessions import KEY_SIZE, Sessions
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "WorkerCommand"]
 
 #: Seconds between two looks at what other processes changed in a shared store.
 REFRESH = 1.0
 
+#: Seconds between two looks at the files of certificates.
+RENEW = 1.0
+
+#: Seconds from a job's stop to its cancelling where the relays are in other processes.
+NOTICE = 1.5 * REFRESH
+
 
 class Gateway(MultiService):
-    """All services of one process."""
+    """All services of one process.
+
+    ``worker``: how to start a relay worker. ``listener``: this is one, which serves a
+    listening socket that it inherited.
+    """
 
     _log = Logger()
 
@@ -56,6 +71,8 @@ class Gateway(MultiService):
         state_dir: Path,
         reactor: Any,
         wall: Callable[[], float],
+        worker: WorkerCommand,
+        listener: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -63,24 +80,36 @@ class Gateway(MultiService):
         self._reactor = reactor
         self._assembly = assembly
         self._wall = wall
+        self._is_worker = listener is not None
         master, relay = config.role != "relay", config.role != "master"
+        # With workers the relays, and so their news of jobs, are in other processes.
+        alone = config.role == "all" and config.relay.workers == 1
         self._locks = [
             LockFile(state_dir / f"{role}.lock")
             for role, here in (("master", master), ("relay", relay))
-            if here
+            if here and not self._is_worker
         ]
         self._book = JobBook(assembly.store)
         jobs = config.jobs
-        quota = Quota(jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue")
+        quota = Quota(
+            jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue", jobs.max_queued_per_user
+        )
         launchers = assembly.launchers if master else {}
+        notice = 0.0 if alone else NOTICE
         self.drivers = {
-            name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall)
+            name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice)
             for name, launcher in launchers.items()
         }
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
-        self._activity = Activity(self._book, reactor, wall)
-        access = Access(
-            self._book, assembly.store, assembly.authenticators, wall, self._activity.note
+        self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
+        self._dialler = Dialler(reactor)
+        access = self._access = Access(
+            self._book,
+            assembly.store,
+            assembly.authenticators,
+            wall,
+            self._activity.note,
+            assembly.rules,
         )
         self.desk = JobDesk(
             self._book,
@@ -93,13 +122,13 @@ class Gateway(MultiService):
             reactor,
             wall,
         )
-        metrics = Metrics(self.desk)
+        metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
         self._watching: list[Any] = [self._activity.ticker]
-        if config.role != "all":
+        if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall)
+            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules)
             reaper = Reaper(
                 self._book,
                 assembly.store,
@@ -113,14 +142,37 @@ class Gateway(MultiService):
             )
             tickers = [driver.ticker for driver in self.drivers.values()]
             self._watching += [*tickers, prober, reaper.ticker]
-        self.api = ApiService(reactor, config.master, config.relay, self.desk, metrics, jobs)
-        self.relay = RelayService(reactor, config.relay, access, metrics)
+        self._certificates = {
+            where: Certificates(face.tls, f"{where}.tls")
+            for where, face in (("master", config.master), ("relay", config.relay))
+            if face.tls is not None
+        }
+        if self._certificates:
+            self._watching.append(Ticker("certificates", self._renew, reactor))
+        certificate = self._certificates.get
+        self.api = ApiService(
+            reactor, config.master, config.relay, self.desk, metrics, jobs, certificate("master")
+        )
+        self.relay: RelayService | Crew
+        if self._is_worker or config.relay.workers == 1:
+            mine = certificate("relay")
+            self.relay = RelayService(
+                reactor, config.relay, access, metrics, self._dialler, mine, listener
+            )
+        else:
+            metrics.relay_source = totals = Totals()
+            self.relay = Crew(reactor, config.relay, worker, totals)
         self._faces = [face for face, here in ((self.api, master), (self.relay, relay)) if here]
         self._ending = False
 
     async def _refresh(self) -> float:
         await self._book.refresh()
         return REFRESH
+
+    async def _renew(self) -> float:
+        for certificates in self._certificates.values():
+            certificates.refresh()
+        return RENEW
 
     # -- start --------------------------------------------------------------------
 
@@ -136,6 +188,9 @@ class Gateway(MultiService):
     async def _start(self) -> None:
         for lock in self._locks:
             lock.acquire()
+        if self.relay in self._faces:
+            key = key_in(self.state_dir / "relay.key", KEY_SIZE)
+            self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
         orphans = {j.usecase.launcher for j in self._book.live()} - self.drivers.keys()
@@ -143,59 +198,68 @@ class Gateway(MultiService):
             self._log.warn("live jobs of launchers not configured: {names}", names=sorted(orphans))
         for service in (*self._watching, *self._faces):
             service.setServiceParent(self)
+        # Services are never where the gateway itself listens.
+        hosts = {self.api: self.config.master.host, self.relay: self.config.relay.host}
+        self._dialler.listening |= {(hosts[face], face.port) for face in self._faces}
+        if self._is_worker:
+            self._dialler.listening.add((self.config.master.host, self.config.master.port))
         if self.relay in self._faces:
             self.api.views.relay_port = self.relay.port
+        if isinstance(self.relay, Crew) and self.api in self._faces:
+            self.relay.options = ("--master-port", str(self.api.port))
         self._take_signals()
         self._announce()
 
     def _fatal(self, failure: Failure) -> None:
         if self._ending:
             return
-        if failure.check(ConfigError, GatewayError, CannotListenError):
+        if isinstance(failure.value, CannotListenError):
+            said = deaf(self.config, failure.value)
+        elif failure.check(ConfigError, GatewayError):
             said = failure.getErrorMessage()
         else:
             self._log.failure("the gateway cannot start", failure)
             said = f"cannot start: {failure.getErrorMessage()}"
-        _say(f"vsmgate: {said}", sys.__stderr__)
+        say(f"vsmgate: {said}", sys.__stderr__)
         # twistd has no other way to end with a status than this, once all has stopped.
-        self._reactor.addSystemEventTrigger("after", "shutdown", _leave, 1)
+        self._reactor.addSystemEventTrigger("after", "shutdown", leave, 1)
         self._reactor.stop()
 
     def _announce(self) -> None:
-        config = self.config
-        lines = [f"vsmgate {__version__} ({config.role})"]
-        if self.api in self._faces:
-            base = f"http://{_authority(config.master.host, self.api.port)}"
-            lines.append(f"  master  {base}")
-            token = self.state_dir / "token"
-            if token.exists():
-                lines.append(f"  token   {token}")
-                lines.append(
-                    f'  try     curl -H "Authorization: Bearer $(cat {token})"'
-                    " -H 'Content-Type: application/json'"
-                    f""" -d '{{"usecase": "{config.jobs.default_usecase}"}}' {base}/start"""
-                )
-        if self.relay in self._faces:
-            base = _authority(config.relay.host, self.relay.port)
-            lines.insert(2 if len(lines) > 1 else 1, f"  relay   ws://{base}")
-        _say("\n".join(lines), sys.__stdout__)
+        master = self.api.port if self.api in self._faces else None
+        relay = self.relay.port if self.relay in self._faces else None
+        if not self._is_worker:
+            say(announcement(self.config, self.state_dir, master, relay), sys.__stdout__)
 
     # -- end ----------------------------------------------------------------------
 
     def _take_signals(self) -> None:
         """Drain on SIGTERM and SIGINT and end with status 0; a second one does not wait.
 
-        Twisted's own handler would stop at once and report the signal as the status.
+        SIGHUP looks for new certificates at once. Twisted's own handler of the others would
+        stop at once and report the signal as the status.
         """
 
         def take(number: int, frame: object) -> None:
-            self._reactor.callFromThread(self._signalled)
+            call = self._nudged if number == signal.SIGHUP else self._signalled
+            self._reactor.callFromThread(call)
 
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, take)
+            if self._is_worker:  # a Ctrl-C is for the process that started it
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
         except ValueError:  # not in the main thread: an embedding program decides
             self._log.debug("signals are left to the embedding program")
+
+    def _nudged(self) -> None:
+        for certificates in self._certificates.values():
+            certificates.refresh()
+
+    def drain_and_stop(self) -> None:
+        """End as on SIGTERM, unless that is under way."""
+        if not self._ending:
+            self._signalled()
 
     def _signalled(self) -> None:
         if self._ending:
@@ -234,19 +298,3 @@ class Gateway(MultiService):
             await self._assembly.store.close()
             for lock in self._locks:
                 lock.release()
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _say(text: str, stream: Any) -> None:
-    """Write for people, past the log (which has taken over `sys.stdout`)."""
-    if stream is not None:
-        stream.write(text + "\n")
-        stream.flush()
-
-
-def _leave(status: int) -> None:
-    sys.stdout.flush()
-    os._exit(status)

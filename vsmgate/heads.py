@@ -21,7 +21,14 @@ from typing import Generic, NoReturn, TypeVar
 
 from msgspec import Struct
 
-from vsmgate.errors import BadHandshake, BadRequest, GatewayError, HeadTooLarge, UriTooLong
+from vsmgate.errors import (
+    BadAnswer,
+    BadHandshake,
+    BadRequest,
+    GatewayError,
+    HeadTooLarge,
+    UriTooLong,
+)
 
 __all__ = [
     "MAX_HEAD",
@@ -30,6 +37,8 @@ __all__ = [
     "HeadReader",
     "RequestHead",
     "ResponseHead",
+    "answer_reader",
+    "parse_answer",
     "parse_request",
     "parse_response",
     "request_reader",
@@ -42,7 +51,7 @@ MAX_HEADERS = 64
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) (/[!\"$-~]*) HTTP/1\.1")  # printable, without "#"
-_STATUS_LINE = re.compile(r"HTTP/1\.1 ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _FIELD = re.compile(
     rf"({_TOKEN}):[\t ]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[\t ]*"
 )
@@ -148,12 +157,29 @@ def parse_request(octets: bytes) -> RequestHead:
 
 
 def parse_response(octets: bytes) -> ResponseHead:
-    """Return the service's response head in ``octets``; fails with `BadHandshake`."""
+    """Return the head of a service's handshake in ``octets``; fails with `BadHandshake`."""
+    if octets.startswith(b"HTTP/1.0"):
+        raise BadHandshake("The service did not answer in HTTP/1.1.")
+    return _parse_response(octets, BadHandshake)
+
+
+def parse_answer(octets: bytes) -> ResponseHead:
+    """Return the head of a service's answer to a plain request; fails with `BadAnswer`.
+
+    HTTP/1.0 is taken too, which knows no transfer codings.
+    """
+    head = _parse_response(octets, BadAnswer)
+    if octets.startswith(b"HTTP/1.0") and head.all("Transfer-Encoding"):
+        raise BadAnswer("HTTP/1.0 has no transfer codings.")
+    return head
+
+
+def _parse_response(octets: bytes, error: type[GatewayError]) -> ResponseHead:
     line, *lines = octets.decode("iso-8859-1").split("\r\n")
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise BadHandshake("The service did not answer in HTTP/1.1.")
-    headers = _fields(lines, BadHandshake)
+        raise error("The service did not answer in HTTP/1.1.")
+    headers = _fields(lines, error)
     return ResponseHead(status=int(match.group(1)), reason=match.group(2) or "", headers=headers)
 
 
@@ -223,3 +249,8 @@ def request_reader() -> HeadReader[RequestHead]:
 def response_reader() -> HeadReader[ResponseHead]:
     """Return a reader of a service's head; every fault is a `BadHandshake`."""
     return HeadReader(parse_response, BadHandshake, BadHandshake, BadHandshake)
+
+
+def answer_reader() -> HeadReader[ResponseHead]:
+    """Return a reader of a service's answer to a plain request; every fault is a `BadAnswer`."""
+    return HeadReader(parse_answer, BadAnswer, BadAnswer, BadAnswer)

@@ -49,6 +49,7 @@ __all__ = [
     "ILauncherFactory",
     "IPluginFactory",
     "ISettingsChecker",
+    "ITargets",
     "IUsecaseSource",
     "IUsecaseSourceFactory",
 ]
@@ -88,6 +89,17 @@ class ISettingsChecker(Interface):
 
         ``context.state_dir`` need not exist.
         """
+
+
+class ITargets(Interface):
+    """Provided by a launcher factory that knows where its jobs' services can only be.
+
+    Without it, and where the configuration has no ``targets``, they may be anywhere but
+    at a loopback address.
+    """
+
+    def targets(settings: Any) -> Sequence[str]:
+        """Return networks, addresses and names, as ``targets`` in the configuration."""
 
 
 class ILauncherFactory(IPluginFactory):
@@ -235,7 +247,7 @@ class IJobStore(Interface):
         `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the
         live, not held jobs of the owner and in total against ``quota``: over it, fail
         with `vsmgate.errors.QuotaExceeded`, or with ``quota.queue`` store the job with
-        ``held`` set.
+        ``held`` set, unless as many of the owner's are held as may be.
         """
 
     async def release(quota: Quota) -> Sequence[Job]:

@@ -33,11 +33,13 @@ __all__ = [
     "Observation",
     "Page",
     "Phase",
+    "Prefix",
     "Quota",
     "QueuePlace",
     "Reason",
     "Secret",
     "Service",
+    "ServiceTls",
     "Ticket",
     "Timings",
     "Usecase",
@@ -129,13 +131,33 @@ class Fragments(StrEnum):
     COALESCE = "coalesce"
 
 
+class Prefix(StrEnum):
+    """What of ``/JOB/SERVICE/...`` a service with pages of its own gets to see."""
+
+    STRIP = "strip"
+    KEEP = "keep"
+
+
+class ServiceTls(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a service that takes TLS only is verified; that cannot be switched off.
+
+    ``ca``: a file with its authority's certificates (PEM); None trusts the system's.
+    ``server_name``: what its certificate must be for; None is the host that is dialled.
+    """
+
+    ca: str | None = None
+    server_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,253}$")] | None = None
+
+
 class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A named port of a job that clients reach, and how the relay treats it.
 
     ``port``: None lets the launcher choose a free one. ``max_message``: the largest
     frame accepted from either side (None: no limit); where fragments are coalesced,
     the largest message, and then None means 64 MiB. ``idle_timeout``: a relay without
-    octets either way for so long is closed. ``max_clients``: relays at a time.
+    octets either way for so long is closed. ``max_clients``: relays at a time. ``http``:
+    plain requests are passed on too, and addresses below the service's; ``prefix``: with
+    ``/JOB/SERVICE`` before them, or without.
     """
 
     port: Port | None = None
@@ -146,6 +168,9 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     max_message: Octets | None = None
     idle_timeout: Seconds = 3600.0
     max_clients: Annotated[int, Meta(ge=1)] | None = None
+    http: bool = False
+    prefix: Prefix = Prefix.STRIP
+    tls: ServiceTls | None = None
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -270,12 +295,13 @@ class Quota(Struct, frozen=True):
     """How many live jobs there may be; None is no limit.
 
     ``queue``: over the quota a job is kept (``held``) until there is room, instead of
-    being refused.
+    being refused; at most ``held_per_user`` of one owner.
     """
 
     per_user: int | None = None
     total: int | None = None
     queue: bool = False
+    held_per_user: int | None = None
 
 
 class Idempotency(Struct, frozen=True):

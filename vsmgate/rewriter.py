@@ -13,6 +13,7 @@ from vsmgate.frames import (
     PING,
     TOO_BIG,
     FrameTracker,
+    Octets,
     Violation,
     frame_head,
     masked,
@@ -73,7 +74,7 @@ class FrameRewriter(FrameTracker):
         """Whether what went on ends between two frames."""
         return not self._left or self._message is not None
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: Octets) -> Octets:
         """Take octets from the client; return those that go on to the service."""
         size = len(data)
         at = self._left
@@ -82,10 +83,9 @@ class FrameRewriter(FrameTracker):
             return data
         if self.violation is not None:
             return b""
-        if self._held:
-            data = self._held + data
-            size = len(data)
-            self._held = b""
+        data = self._held + data  # not a view any more: parts of it are kept, and joined
+        size = len(data)
+        self._held = b""
         out = [self._pass(data[:at])] if at else []
         try:
             while at < size:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
-from twisted.python.usage import UsageError
 
 from vsmgate import assembly, config, shipped
 from vsmgate.errors import ConfigError
-from vsmgate.gateway import Gateway
+from vsmgate.gateway import Gateway, WorkerCommand
 
 __all__ = ["Options", "makeService"]
 
@@ -25,6 +25,14 @@ def _port(value: str) -> int:
     if not 0 <= number <= 65535:
         raise ValueError("a port is a number from 0 to 65535 (0: any free one)")
     return number
+
+
+def _refusal(error: ConfigError) -> SystemExit:
+    """Return what ends the process with ``error`` on stderr, and status 1.
+
+    A `UsageError` would bury it below all options, or in a traceback.
+    """
+    return SystemExit(f"vsmgate: {error}")
 
 
 class Options(TwistedOptions):
@@ -51,22 +59,25 @@ class Options(TwistedOptions):
                 relay_port=self["relay-port"],
             )
         except ConfigError as error:
-            raise UsageError(str(error)) from error
+            raise _refusal(error) from None
         self.config_path, self.config_dir = path, path.resolve().parent
         twistd: Any = self.parent
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
             twistd["logger"] = f"vsmgate.logs.{self.config.log.level}"
 
 
-def makeService(options: Options, reactor: Any = None) -> IService:
-    """Return the gateway for ``options``; end the process with all that is wrong, status 1."""
+def makeService(options: Options, reactor: Any = None, listener: int | None = None) -> Gateway:
+    """Return the gateway for ``options``; end the process with all that is wrong, status 1.
+
+    ``listener``: of a worker, see `Gateway`.
+    """
     if reactor is None:
         from twisted.internet import reactor as running_reactor
 
         reactor = running_reactor
     wall = time.time  # noqa: TID251  # the one wall clock, handed to everything below
     settings = options.config
-    state_dir = Path(settings.state_dir)
+    state_dir = Path(settings.state_dir).absolute()  # jobs start elsewhere
     try:
         made = assembly.assemble(
             settings,
@@ -77,6 +88,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             source=str(options.config_path),
         )
     except ConfigError as error:
-        # twistd shows a UsageError here, unlike one of the options, as a traceback.
-        raise SystemExit(f"vsmgate: {error}") from None
-    return Gateway(settings, made, state_dir, reactor, wall)
+        raise _refusal(error) from None
+    command = [sys.executable, "-m", "vsmgate.worker", "--role", "relay"]
+    command += ["--config", str(options.config_path.resolve())]
+    command += ["--state-dir", str(state_dir.resolve())]
+    # A worker finds the modules that this process found, plugins of a checkout included.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    worker = WorkerCommand(command, environment)
+    return Gateway(settings, made, state_dir, reactor, wall, worker, listener)

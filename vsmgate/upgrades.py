@@ -36,28 +36,28 @@ class Upgrade(Struct, frozen=True):
 
 
 def upgrade_of(head: RequestHead) -> Upgrade | None:
-    """Return what ``head`` asks for; None is a plain GET, with nothing of WebSocket in it.
+    """Return what ``head`` asks for; None is a plain request, with nothing of WebSocket in it.
 
     Fails with `MethodNotAllowed`, `BadRequest`, or `UpgradeRequired` for half an upgrade,
     an upgrade to something else, or a version other than 13.
     """
+    origin = head.one("Origin")
+    if origin is not None and not origin:
+        raise BadRequest("The Origin header is empty.")
+    asked = head.has("Connection", "upgrade")
+    mentioned = any(name.lower().startswith("sec-websocket-") for name, _ in head.headers)
+    if not (asked or mentioned or head.all("Upgrade")):
+        return None
     if head.method != "GET":
         raise MethodNotAllowed(["GET"])
     # A body on an upgrade is the classic way to smuggle a second request past a proxy.
     if head.all("Transfer-Encoding") or head.one("Content-Length") not in (None, "0"):
         raise BadRequest("A WebSocket handshake has no body.")
-    origin = head.one("Origin")
-    if origin is not None and not origin:
-        raise BadRequest("The Origin header is empty.")
-    asked = head.has("Connection", "upgrade")
-    if head.has("Upgrade", "websocket") and asked:
+    if asked and head.has("Upgrade", "websocket"):
         return _upgrade(head)
-    mentioned = any(name.lower().startswith("sec-websocket-") for name, _ in head.headers)
-    if asked or mentioned or head.all("Upgrade"):
-        raise UpgradeRequired(
-            "Send Connection: Upgrade, Upgrade: websocket and Sec-WebSocket-Version: 13."
-        )
-    return None
+    raise UpgradeRequired(
+        "Send Connection: Upgrade, Upgrade: websocket and Sec-WebSocket-Version: 13."
+    )
 
 
 def deflate_only(values: tuple[str, ...]) -> str | None:

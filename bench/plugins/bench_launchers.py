@@ -14,12 +14,21 @@ from vsmgate.model import Endpoint, Launch, LogStream, Observation, Phase, Useca
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
-    """No settings, and no plan."""
+    """No plan."""
+
+
+class Steady(Struct, frozen=True, forbid_unknown_fields=True):
+    """``port``: where the service of every job is, on this machine."""
+
+    port: int = 9
 
 
 @implementer(ILauncher)
 class SteadyLauncher:
-    """Says of every job that it runs; its service would be the relay's own port."""
+    """Says of every job that it runs."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
 
     async def submit(self, launch: Launch) -> str:
         return launch.tag
@@ -28,7 +37,7 @@ class SteadyLauncher:
         return {}
 
     async def poll(self, refs: Collection[str]) -> Mapping[str, Observation]:
-        running = Observation(Phase.RUNNING, {"renderer": Endpoint("127.0.0.1", 9)})
+        running = Observation(Phase.RUNNING, {"renderer": Endpoint("127.0.0.1", self._port)})
         return dict.fromkeys(refs, running)
 
     async def cancel(self, ref: str) -> None:
@@ -50,11 +59,11 @@ class SteadyLauncherFactory:
 
     kind = "steady"
     help = "For bin/bench: jobs that run for ever."
-    settings = Nothing
+    settings = Steady
     plan = Nothing
 
     def make(self, settings: Any, context: Context) -> SteadyLauncher:
-        return SteadyLauncher()
+        return SteadyLauncher(settings.port)
 
     def check(self, usecase: Usecase, plan: Any) -> Sequence[str]:
         return ()

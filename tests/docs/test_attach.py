@@ -94,6 +94,7 @@ def test_it_gives_a_relay_to_a_program_that_runs_already(
             folder = "usecases"
             [launchers.attach]
             kind = "attach"
+            targets = ["127.0.0.1"]
             """
         )
         text = config.read_text().replace("[jobs]", '[jobs]\ndefault_usecase = "workstation"', 1)

@@ -73,6 +73,7 @@ class Gateway:
                 watchdog.cancel()
                 return
         watchdog.cancel()
+        self._process.stdout.close()
         self._process.wait()
         self._process = None
         pytest.fail(f"the gateway ended: {said}\n{self.log}", pytrace=False)
@@ -109,7 +110,7 @@ class Gateway:
             if not self.job_processes():
                 return
             self.start()  # the test ended it with jobs left: they are ended the usual way
-        for job in self.ask("GET", "/v1/jobs").json["items"]:
+        for job in self.ask("GET", "/v1/jobs?limit=200").json["items"]:
             self.ask("DELETE", f"/v1/jobs/{job['id']}")
         self.until(lambda: not self.job_processes(), "all job processes to be gone")
         self.end(signal.SIGKILL)

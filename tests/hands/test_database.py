@@ -53,6 +53,19 @@ def threads() -> set[str]:
 
 
 @pytest_twisted.ensureDeferred
+async def test_nothing_is_written_where_nobody_will_look(database: Database, path: Path) -> None:
+    await database.write(put, "kept")
+    aside = path.rename(path.with_suffix(".aside"))
+    for meanwhile in (lambda: None, path.touch):
+        meanwhile()
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            await database.write(put, "lost")
+    aside.rename(path)
+    await database.write(put, "kept too")
+    assert await database.read(names) == ["kept", "kept too"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_work_runs_in_order_in_threads_of_its_own(database: Database) -> None:
     used, errors = await gather(database.write(put, str(n)) for n in range(20))
     assert errors == []

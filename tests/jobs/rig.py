@@ -57,6 +57,7 @@ class House:
         self.engine: dict[str, ScriptedJob] = {}
         quota = config.pop("quota", Quota())
         limits = config.pop("limits", Limits())
+        self._notice = config.pop("notice", 0.0)
         self.usecase = Usecase(
             DEMO.name, DEMO.launcher, DEMO.services, DEMO.launch, parameters=SCHEMA, limits=limits
         )
@@ -72,7 +73,14 @@ class House:
         self.result(self.book.load())
         self.launcher = ScriptedLauncher(self.engine)
         self.driver = Driver(
-            "engine", self.launcher, lambda job: None, self.book, config, clock, clock.seconds
+            "engine",
+            self.launcher,
+            lambda job: None,
+            self.book,
+            config,
+            clock,
+            clock.seconds,
+            self._notice,
         )
         self.trouble: dict[str, str] = {}
         drivers = {"engine": self.driver}

@@ -164,6 +164,29 @@ def test_stop_cancels_once_and_ends(house: House) -> None:
     assert over.reason.code == "cancelled_by_user"
 
 
+def test_a_stop_waits_until_other_processes_have_heard_of_it(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(notice=1.5)
+    job = make_ready(house, house.start())
+    house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(1.25)
+    assert house.get(job).state is State.STOPPING
+    house.pass_time(1.25)
+    assert house.get(job).ended
+
+
+def test_activity_reaches_the_store_well_before_the_idle_end(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(limits=Limits(idle_timeout=4.0))
+    job = make_ready(house, house.start())
+    house.activity.note(job.id)
+    noted = house.clock.seconds()
+    house.pass_time(1.25)
+    assert house.result(house.store.get(job.id)).last_activity_at == noted
+
+
 def test_a_job_that_its_engine_never_had_can_be_stopped(house: House) -> None:
     house.launcher.fault = EngineUnreachable("down")
     job = house.start()
@@ -245,6 +268,9 @@ def test_the_quota_refuses_or_holds(make_house: Callable[..., House]) -> None:
     patient = make_house(quota=Quota(per_user=1, queue=True))
     first, second = patient.start(), patient.start()
     assert second.held
+    assert second.reason is not None
+    assert second.reason.code == "over_quota"
+    assert patient.desk.usage(ALICE) == (1, 1)
     assert list(patient.engine) == [first.id]
     patient.result(patient.desk.stop(ALICE, first.id))
     patient.pass_time(5)

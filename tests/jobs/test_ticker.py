@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from vsmgate.errors import StoreUnavailable
 from vsmgate.jobs.ticker import Ticker
 
 
@@ -68,6 +69,15 @@ def test_a_failure_does_not_end_it(flush_logged) -> None:  # type: ignore[no-unt
     work, ticker, clock = started()
     work.runs[0].errback(ValueError("no"))
     assert len(flush_logged(ValueError)) == 1
+    clock.advance(7)
+    assert len(work.runs) == 2
+    ticker.stopService()
+
+
+def test_a_fault_of_the_world_is_a_line_and_no_traceback(flush_logged) -> None:  # type: ignore[no-untyped-def]
+    work, ticker, clock = started()
+    work.runs[0].errback(StoreUnavailable("The disk is full."))
+    assert not flush_logged()
     clock.advance(7)
     assert len(work.runs) == 2
     ticker.stopService()

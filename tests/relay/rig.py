@@ -24,6 +24,7 @@ from vsmgate.model import Endpoint, Identity, Job, Service, Usecase
 from vsmgate.relay.desk import Credential, Target
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.tunnel import Ending
+from vsmgate.sessions import Session, Sessions
 
 JOB = "abcdefghijklmnopqrstuvwxyz"
 TOKEN = "s3cret-t0ken"
@@ -54,6 +55,7 @@ class FakeDesk:
         self.shown: list[Credential | None] = []
         self.error: Exception | None = None
         self.waiting: Any = None
+        self.sessions = Sessions(b"k" * 32, 600.0)
         self.calls: list[Callable[[Job], None]] = []
         self.told_active = 0
 
@@ -66,13 +68,20 @@ class FakeDesk:
             await self.waiting
         if self.error is not None:
             raise self.error
-        subject = credential and self.tokens.get(credential.secret.reveal())
+        subject: str | None = None
+        if credential is not None and credential.kind == "session":
+            subject = self.sessions.read(credential.secret, job_id, service, 0.0).subject
+        elif credential is not None:
+            subject = self.tokens.get(credential.secret.reveal())
         if not subject:
             raise Unauthenticated("A token or a ticket is required.")
         if job_id != self.job.id or subject != self.job.owner:
             raise NoSuchJob
         spec = self.job.usecase.services[service]
         return Target(self.job, service, spec, self.endpoint, Identity(subject))
+
+    def session(self, target: Target) -> Session:
+        return self.sessions.make(target.job.id, target.service, target.identity, 0.0)
 
     def active(self, job_id: str) -> None:
         self.told_active += 1

@@ -36,7 +36,8 @@ from tests.relay.rig import (
 )
 from vsmgate.config import RelayConfig
 from vsmgate.frames import frame_head
-from vsmgate.model import Endpoint
+from vsmgate.hands.certificates import Certificates
+from vsmgate.model import Endpoint, Service
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.tunnel import Ending
 
@@ -89,16 +90,21 @@ class Watch(Watcher):
 
 @asynccontextmanager
 async def served(
-    factory: Any, *, host: str = "127.0.0.1", **config: Any
+    factory: Any,
+    *,
+    host: str = "127.0.0.1",
+    certificates: Certificates | None = None,
+    spec: Service | None = None,
+    **config: Any,
 ) -> AsyncIterator[tuple[RelayService, Watch]]:
     """A relay in front of ``factory``; everything is gone afterwards."""
     from twisted.internet import reactor
 
     far: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
-    desk = FakeDesk(Endpoint(host, far.getHost().port))
+    desk = FakeDesk(Endpoint(host, far.getHost().port), renderer=spec or Service())
     settings = {"port": 0, "drain": 0.0, "drain_spread": 0.0, "linger": 2.0, **config}
     watch = Watch()
-    relay = RelayService(reactor, RelayConfig(**settings), desk, watch)
+    relay = RelayService(reactor, RelayConfig(**settings), desk, watch, certificates=certificates)
     relay.startService()
     try:
         yield relay, watch
@@ -183,6 +189,7 @@ async def test_refusals_reach_the_client_as_statuses() -> None:
         assert (status, body["code"]) == (403, "origin_refused")
 
 
+@pytest.mark.criterion("C-2")
 @pytest_twisted.ensureDeferred
 async def test_nothing_listens() -> None:
     async with served(Factory.forProtocol(Protocol)) as (relay, _):
@@ -277,6 +284,7 @@ async def trickle(write: Callable[[bytes], None], octets: bytes) -> None:
             await deferLater(reactor, 0)  # type: ignore[arg-type]
 
 
+@pytest.mark.criterion("C-1", "C-16")
 @pytest_twisted.ensureDeferred
 async def test_every_octet_crosses_unchanged() -> None:
     factory = FarFactory()
@@ -342,6 +350,7 @@ async def test_a_large_refused_head_still_gets_its_answer() -> None:
         assert (await deferToThread(talk)).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.criterion("C-3")
 @pytest_twisted.ensureDeferred
 async def test_no_file_descriptor_stays() -> None:
     factory = FarFactory()

@@ -40,6 +40,7 @@ FRAME = b"\x81\x82\0\0\0\0hi"
 REPLY = b"\x81\x02hi"
 
 
+@pytest.mark.criterion("C-1", "C-16", "C-24")
 def test_the_whole_way() -> None:
     rig = Rig(FakeDesk(renderer=Service(path="/ws")))
     client = rig.asked(
@@ -96,6 +97,7 @@ def test_the_whole_way() -> None:
     assert rig.watcher.told == [("opened", "renderer")]
 
 
+@pytest.mark.criterion("C-1")
 def test_verbatim_offers() -> None:
     offer = "permessage-deflate;client_max_window_bits;x=1 ,permessage-deflate"
     rig = Rig()
@@ -148,6 +150,7 @@ def test_own_subprotocol(
     assert answer_in(client.read())[0].one("Sec-WebSocket-Protocol") == answered
 
 
+@pytest.mark.criterion("C-28")
 @pytest.mark.parametrize("target", [f"/{JOB.upper()}/renderer/ws", f"/{JOB}/renderer"])
 def test_ipv6_and_routes(target: str) -> None:
     rig = Rig(FakeDesk(Endpoint("::1", 81)))
@@ -156,6 +159,7 @@ def test_ipv6_and_routes(target: str) -> None:
     assert head_in(rig.service().read()).host == "[::1]:81"
 
 
+@pytest.mark.criterion("C-17")
 def test_one_octet_at_a_time() -> None:
     rig = Rig()
     client = rig.client()
@@ -170,6 +174,7 @@ def test_one_octet_at_a_time() -> None:
     assert service.read() == FRAME
 
 
+@pytest.mark.criterion("C-15")
 def test_early_data_waits_for_the_101() -> None:
     rig = Rig()
     client = rig.asked(request() + FRAME)
@@ -181,6 +186,7 @@ def test_early_data_waits_for_the_101() -> None:
     assert service.read() == FRAME + FRAME
 
 
+@pytest.mark.criterion("C-15")
 def test_early_data_never_reaches_a_refusing_service() -> None:
     rig = Rig()
     client = rig.asked(request() + b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -194,6 +200,7 @@ def test_early_data_never_reaches_a_refusing_service() -> None:
     assert problem(client)[0] == 502
 
 
+@pytest.mark.criterion("C-15")
 def test_much_early_data_pauses_the_client() -> None:
     rig = Rig()
     client = rig.asked(request())
@@ -208,6 +215,7 @@ def test_much_early_data_pauses_the_client() -> None:
     assert client.bufferSize == 65536
 
 
+@pytest.mark.criterion("C-4")
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -236,6 +244,7 @@ def test_bad_answers(answer: bytes, told: str) -> None:
     assert service.read() == b""
 
 
+@pytest.mark.criterion("C-4")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -269,6 +278,7 @@ def test_the_service_hangs_up() -> None:
     assert problem(client)[1]["code"] == "bad_handshake"
 
 
+@pytest.mark.criterion("C-2")
 def test_refused_dial() -> None:
     rig = Rig()
     client = rig.asked(request())
@@ -278,6 +288,7 @@ def test_refused_dial() -> None:
     assert rig.watcher.told == [("refused", "service_refused")]
 
 
+@pytest.mark.criterion("C-3")
 def test_dial_timeout() -> None:
     rig = Rig(dial_timeout=4.0)
     client = rig.asked(request())
@@ -288,6 +299,7 @@ def test_dial_timeout() -> None:
     assert rig.clock.connectors[0].stoppedConnecting
 
 
+@pytest.mark.criterion("C-3")
 def test_handshake_timeout() -> None:
     rig = Rig(handshake_timeout=5.0)
     client = rig.asked(request())
@@ -370,6 +382,7 @@ def test_an_unexpected_error_is_opaque(flush_logged: Any) -> None:
     assert len(flush_logged(ZeroDivisionError)) == 1
 
 
+@pytest.mark.criterion("C-13")
 @pytest.mark.parametrize(
     ("octets", "status"),
     [
@@ -416,6 +429,7 @@ def test_limits_per_user() -> None:
     rig.opened()
 
 
+@pytest.mark.criterion("C-27")
 def test_limits_per_service_count_openings_too() -> None:
     rig = Rig(FakeDesk(renderer=Service(max_clients=1)))
     first = rig.asked(request())
@@ -461,6 +475,17 @@ def test_healthz() -> None:
     head, body = answer_in(client.read())
     assert (head.status, body) == (200, b'{"status":"ok"}')
     assert client.half_closed
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "0x7f.1", "a b", "..", "x" * 300])
+def test_a_target_that_is_not_allowed(host: str) -> None:
+    rig = Rig(FakeDesk(Endpoint(host, 80)))
+    client = rig.asked(request())
+    status, told = problem(client)
+    assert (status, told["code"]) == (502, "target_denied")
+    assert host not in str(told)
+    assert rig.dials == 0
+    assert rig.watcher.told == [("refused", "target_denied")]
 
 
 def test_a_vanished_client_cancels_the_dial() -> None:
@@ -525,3 +550,20 @@ def test_a_lost_connection_is_no_error() -> None:
     client = rig.client()
     client.protocol.connectionLost(Failure(OSError("reset")))
     assert rig.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "scheme"),
+    [
+        (["192.0.2.0/24"], "203.0.113.9", "https"),
+        (["10.0.0.0/8"], "192.0.2.7", "http"),
+        ([], "192.0.2.7", "http"),
+    ],
+)
+def test_what_trusted_proxies_say_of_the_client(trusted: list[str], peer: str, scheme: str) -> None:
+    rig = Rig(trusted_proxies=tuple(trusted))
+    lines = ("X-Forwarded-For: 127.0.0.1, 203.0.113.9", "X-Forwarded-Proto: https")
+    rig.asked(request(f"/{JOB}/renderer?token={TOKEN}", *lines))
+    asked = head_in(rig.service().read())
+    assert asked.one("X-Forwarded-For") == peer
+    assert asked.one("X-Forwarded-Proto") == scheme

@@ -17,7 +17,11 @@ JOB = "abcdefghijklmnopqrstuvwxyz"
 )
 @pytest.mark.parametrize("base", ["", "/vsm/proxy"])
 def test_routes(path: str, base: str) -> None:
-    assert route_of(base + path, base) == (JOB, "renderer")
+    config = RelayConfig(base_path=base)
+    route = route_of(base + path, config)
+    assert (route.job_id, route.service) == (JOB, "renderer")
+    assert route.path_in(Service(path="/own")) == "/own"
+    assert base + path in (route.public, route.public + "/ws")
 
 
 @pytest.mark.parametrize(
@@ -43,13 +47,13 @@ def test_routes(path: str, base: str) -> None:
 )
 def test_no_routes(path: str) -> None:
     with pytest.raises(NoSuchJob):
-        route_of(path)
+        route_of(path, RelayConfig()).path_in(Service())
 
 
 def test_below_its_base_only() -> None:
     for path in (f"/{JOB}/renderer", f"/vsmx/{JOB}/renderer", "/vsm"):
         with pytest.raises(NoSuchJob):
-            route_of(path, "/vsm")
+            route_of(path, RelayConfig(base_path="/vsm"))
 
 
 @pytest.mark.parametrize(
@@ -91,12 +95,14 @@ def test_origins() -> None:
             check_origin(origin, allowed)
 
 
+@pytest.mark.criterion("C-24")
 def test_the_service_is_dialled_at_its_own_path() -> None:
-    assert service_target(Service(), "") == "/"
-    assert service_target(Service(path="/ws"), "a=%20b&&c") == "/ws?a=%20b&&c"
-    assert service_target(Service(path="/ws?v=1"), "a=b") == "/ws?v=1&a=b"
+    assert service_target("/", "") == "/"
+    assert service_target("/ws", "a=%20b&&c") == "/ws?a=%20b&&c"
+    assert service_target("/ws?v=1", "a=b") == "/ws?v=1&a=b"
 
 
+@pytest.mark.criterion("C-14")
 def test_headers_are_listed_ones_and_ours() -> None:
     head = RequestHead(
         method="GET",

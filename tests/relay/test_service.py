@@ -188,6 +188,7 @@ def test_stop_is_at_once() -> None:
     assert fired(stopped)
 
 
+@pytest.mark.criterion("C-30")
 def test_one_line_per_relay(events: list[LogEvent]) -> None:
     rig = Rig()
     client, service = rig.opened()

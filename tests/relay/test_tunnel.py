@@ -10,7 +10,16 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
 
-from tests.relay.tunnel_rig import LIMITS, Rig, in_memory, on_loopback, on_tls, the_reactor
+from tests.relay.tunnel_rig import (
+    LIMITS,
+    Rig,
+    in_memory,
+    on_engine,
+    on_loopback,
+    on_mixed,
+    on_tls,
+    the_reactor,
+)
 from vsmgate.frames import (
     CLOSE,
     PING,
@@ -23,6 +32,7 @@ from vsmgate.frames import (
 )
 from vsmgate.model import Fragments, Pings, Service
 from vsmgate.relay.rules import TABLE, Act, Event, Phase
+from vsmgate.relay.socket_wire import SocketWire
 from vsmgate.relay.tunnel import Tunnel, TunnelLimits
 from vsmgate.relay.watch import Watch
 from vsmgate.relay.way import Way
@@ -36,13 +46,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWar
 MakeRig = Callable[..., Awaitable[Rig]]
 
 
-@pytest.fixture(params=[in_memory, on_loopback, on_tls], ids=["memory", "loopback", "tls"])
+RIGS = {
+    "memory": in_memory,
+    "transports": on_loopback,
+    "tls": on_tls,
+    "sockets": on_engine,
+    "mixed": on_mixed,
+}
+
+
+@pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
 def make_rig(request: pytest.FixtureRequest) -> MakeRig:
     return request.param  # type: ignore[no-any-return]
 
 
 def skip_tls(make_rig: MakeRig) -> None:
-    if make_rig is on_tls:
+    if make_rig in (on_tls, on_mixed):
         pytest.skip("TLS in Twisted has no half-closed connections")
 
 
@@ -74,6 +93,7 @@ async def arrives(rig: Rig, service: bytes = b"", client: bytes = b"") -> None:
     await rig.client.until(lambda: len(rig.client.octets) >= len(client))
 
 
+@pytest.mark.criterion("C-18", "C-19")
 @pytest_twisted.ensureDeferred
 async def test_octets_pass_unchanged(make_rig: MakeRig) -> None:
     rig = await make_rig()
@@ -90,6 +110,7 @@ async def test_octets_pass_unchanged(make_rig: MakeRig) -> None:
     assert (ending.client_frames, ending.service_frames) == (4, 3)
 
 
+@pytest.mark.criterion("C-16")
 @pytest_twisted.ensureDeferred
 async def test_early_octets_go_first(make_rig: MakeRig) -> None:
     up, down = asked(b"early"), told(b"also early")
@@ -106,6 +127,7 @@ async def test_early_octets_go_first(make_rig: MakeRig) -> None:
 CODES = [1000, 1001, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4000, 4999]
 
 
+@pytest.mark.criterion("C-6")
 @pytest.mark.parametrize("reason", ["", "x", "ä" * 61 + "!"], ids=["none", "1", "123"])
 @pytest.mark.parametrize("code", CODES)
 @pytest_twisted.ensureDeferred
@@ -123,6 +145,7 @@ async def test_client_closes(make_rig: MakeRig, code: int, reason: str) -> None:
     assert not rig.client.aborted
 
 
+@pytest.mark.criterion("C-6")
 @pytest.mark.parametrize("reason", ["", "x", "ä" * 61 + "!"], ids=["none", "1", "123"])
 @pytest.mark.parametrize("code", CODES)
 @pytest_twisted.ensureDeferred
@@ -141,6 +164,7 @@ async def test_service_closes(make_rig: MakeRig, code: int, reason: str) -> None
     assert not rig.client.aborted
 
 
+@pytest.mark.criterion("C-7")
 @pytest_twisted.ensureDeferred
 async def test_close_without_code_stays_without(make_rig: MakeRig) -> None:
     rig = await make_rig()
@@ -171,6 +195,7 @@ async def test_service_that_never_answers_a_close(
     assert not rig.client.aborted
 
 
+@pytest.mark.criterion("C-8")
 @pytest.mark.parametrize("how", ["fin", "drop"])
 @pytest_twisted.ensureDeferred
 async def test_service_dies_between_frames(make_rig: MakeRig, how: str) -> None:
@@ -184,6 +209,7 @@ async def test_service_dies_between_frames(make_rig: MakeRig, how: str) -> None:
     assert not rig.client.aborted
 
 
+@pytest.mark.criterion("C-8")
 @pytest.mark.parametrize("how", ["fin", "drop"])
 @pytest_twisted.ensureDeferred
 async def test_service_dies_inside_a_frame(make_rig: MakeRig, how: str) -> None:
@@ -208,6 +234,7 @@ async def test_service_dies_inside_a_head(make_rig: MakeRig) -> None:
     assert rig.client.stream == told(b"one") + closes(1011, "backend lost")
 
 
+@pytest.mark.criterion("C-9")
 @pytest.mark.parametrize("seen", [asked(b"all"), asked(b"half")[:-2]], ids=["between", "inside"])
 @pytest_twisted.ensureDeferred
 async def test_client_vanishes(make_rig: MakeRig, seen: bytes) -> None:
@@ -220,6 +247,7 @@ async def test_client_vanishes(make_rig: MakeRig, seen: bytes) -> None:
     assert (ending.initiator, ending.code) == ("client", None)
 
 
+@pytest.mark.criterion("C-23")
 @pytest_twisted.ensureDeferred
 async def test_client_that_only_stops_sending(make_rig: MakeRig) -> None:
     """Its FIN reaches the service; what the service still says reaches the client."""
@@ -237,6 +265,7 @@ async def test_client_that_only_stops_sending(make_rig: MakeRig) -> None:
     assert (ending.initiator, ending.code) == ("client", None)
 
 
+@pytest.mark.criterion("C-23")
 @pytest_twisted.ensureDeferred
 async def test_service_that_ignores_a_fin(make_rig: MakeRig) -> None:
     skip_tls(make_rig)
@@ -366,20 +395,89 @@ async def test_abort(make_rig: MakeRig) -> None:
 # -- violations --------------------------------------------------------------------------
 
 
+@pytest.mark.criterion("C-21", "C-22")
 @pytest.mark.parametrize(
     ("bad", "code"), [(told(b"no mask"), 1002), (asked(bytes(1001))[:8], 1009)]
 )
 @pytest_twisted.ensureDeferred
 async def test_client_breaks_the_protocol(make_rig: MakeRig, bad: bytes, code: int) -> None:
+    """The service is told, nothing of the frame goes on, and what came before is answered."""
     rig = await make_rig(spec=Service(max_message=1000))
     good = asked(bytes(1000))
     rig.client.send(good + bad)
+    await arrives(rig, good + asked(b"12", CLOSE))
+    await rig.service.until(lambda: len(rig.service.octets) > len(good) + 6)
+    rig.client.send(asked(b"nobody reads this"))
+    rig.service.send(told(b"answer") + closes(code))
     ending = await rig.over()
     assert rig.service.stream[: len(good)] == good
-    said = rig.client.stream
-    assert unmasked(rig.service.stream[len(good) :]) == said
-    assert said[:4] == closes(code, ending.reason)[:4]
+    assert unmasked(rig.service.stream[len(good) :]) == closes(code, ending.reason)
+    assert rig.client.stream == told(b"answer") + closes(code)
+    assert not rig.client.aborted
     assert (ending.initiator, ending.code) == ("gateway", code)
+
+
+@pytest.mark.parametrize("how", ["silence", "chatter", "fin", "drop", "gateway"])
+@pytest_twisted.ensureDeferred
+async def test_service_that_says_nothing_of_a_broken_client(make_rig: MakeRig, how: str) -> None:
+    """The client hears of its fault from the gateway, and soon, whatever the service does."""
+    rig = await make_rig()
+    rig.client.send(told(b"no mask"))
+    close = closes(1002, "no mask")
+    await arrives(rig, close + bytes(4))
+    heard = b""
+    if how == "silence":
+        rig.pass_time(LIMITS.linger)
+    elif how == "gateway":
+        rig.tunnel.close(1012, "restart")
+        close = closes(1012, "restart")
+    elif how == "chatter":
+        for _ in range(round(LIMITS.linger)):
+            rig.service.send(told(b"image"))
+            heard += told(b"image")
+            await arrives(rig, client=heard)
+            rig.pass_time(1)
+    else:
+        getattr(rig.service, how)()
+    ending = await rig.over()
+    assert rig.client.stream == heard + close
+    assert unmasked(rig.service.stream) == closes(1002, "no mask")
+    assert (ending.initiator, ending.code) == ("gateway", 1002)
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_breaks_the_protocol_around_a_close(make_rig: MakeRig) -> None:
+    """After its Close nobody reads on; after the service's it is told in the usual way."""
+    rig = await make_rig()
+    close = asked(close_payload(1000), CLOSE)
+    rig.client.send(close + told(b"no mask"))
+    await arrives(rig, close)
+    rig.service.send(closes(1000))
+    rig.service.fin()
+    ending = await rig.over()
+    assert (rig.service.stream, rig.client.stream) == (close, closes(1000))
+    assert (ending.initiator, ending.code) == ("client", 1000)
+    rig = await make_rig()
+    rig.service.send(closes(1000))
+    await arrives(rig, client=closes(1000))
+    rig.client.send(told(b"no mask"))
+    ending = await rig.over()
+    assert unmasked(rig.service.stream) == closes(1002, "no mask")
+    assert (ending.initiator, ending.code) == ("service", 1000)
+
+
+@pytest.mark.parametrize("code", [0, 999, 1005, 1006, 1016, 2999, 5000, 65535])
+@pytest_twisted.ensureDeferred
+async def test_wrong_close_is_not_given_back(make_rig: MakeRig, code: int) -> None:
+    """It reaches the service as it is; where that drops the connection, 1002 comes back."""
+    rig = await make_rig()
+    close = asked(close_payload(code, "x"), CLOSE)
+    rig.client.send(close)
+    await arrives(rig, close)
+    rig.service.fin()
+    await rig.over()
+    assert rig.service.stream == close
+    assert rig.client.stream == closes(1002)
 
 
 @pytest_twisted.ensureDeferred
@@ -409,6 +507,7 @@ async def test_compressed_frames_need_the_extension(make_rig: MakeRig) -> None:
 BRAYNS = Service(pings=Pings.ANSWER, fragments=Fragments.COALESCE)
 
 
+@pytest.mark.criterion("C-19")
 @pytest_twisted.ensureDeferred
 async def test_pings_are_answered_by_the_gateway(make_rig: MakeRig) -> None:
     rig = await make_rig(spec=BRAYNS)
@@ -474,14 +573,19 @@ async def test_no_pong_after_a_close(make_rig: MakeRig) -> None:
 async def test_message_too_big_to_join(make_rig: MakeRig) -> None:
     rig = await make_rig(spec=Service(fragments=Fragments.COALESCE, max_message=1000))
     rig.client.send(asked(bytes(600), fin=False) + asked(bytes(401), CONTINUATION))
+    told_service = closes(1009, "message too big")
+    await arrives(rig, told_service + bytes(4))
+    rig.service.send(closes(1009))
     ending = await rig.over()
-    assert unmasked(rig.service.stream) == rig.client.stream
+    assert unmasked(rig.service.stream) == told_service
+    assert rig.client.stream == closes(1009)
     assert ending.code == 1009
 
 
 # -- clocks ------------------------------------------------------------------------------
 
 
+@pytest.mark.criterion("C-20")
 @pytest_twisted.ensureDeferred
 async def test_idle(make_rig: MakeRig) -> None:
     rig = await make_rig(spec=Service(idle_timeout=8.0))
@@ -527,6 +631,7 @@ async def test_service_closes_and_nobody_hangs_up(make_rig: MakeRig, answered: b
     assert ending.initiator == "service"
 
 
+@pytest.mark.criterion("C-11")
 @pytest_twisted.ensureDeferred
 async def test_stalled_client_that_reads_again() -> None:
     rig = await in_memory()
@@ -543,6 +648,7 @@ async def test_stalled_client_that_reads_again() -> None:
     assert (ending.initiator, ending.code) == ("gateway", 1013)
 
 
+@pytest.mark.criterion("C-11")
 @pytest.mark.parametrize("side", ["client", "service"])
 @pytest_twisted.ensureDeferred
 async def test_stalled_reader(side: str) -> None:
@@ -574,6 +680,7 @@ async def test_slow_reader_is_not_stalled() -> None:
     await rig.over()
 
 
+@pytest.mark.criterion("C-9")
 @pytest_twisted.ensureDeferred
 async def test_dead_peer() -> None:
     """Its kernel acknowledges nothing: dropped after half the time of a stalled one."""
@@ -602,6 +709,7 @@ async def test_idle_tunnel_has_one_timer() -> None:
     await rig.over()
 
 
+@pytest.mark.criterion("C-20")
 @pytest_twisted.ensureDeferred
 async def test_activity_is_the_clients_data(make_rig: MakeRig) -> None:
     rig = await make_rig(spec=BRAYNS)
@@ -649,7 +757,7 @@ async def test_nothing_keeps_a_tunnel_alive(make_rig: MakeRig) -> None:
     gc.disable()
     try:
         del rig.tunnel
-        kinds = (Tunnel, Watch, Way, TransportWire, FrameTracker)
+        kinds = (Tunnel, Watch, Way, TransportWire, SocketWire, FrameTracker)
         assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
     finally:
         gc.enable()

@@ -20,13 +20,17 @@ from tests.relay.tunnel_rig import (
     Rig,
     SocketPeer,
     connected,
+    on_engine,
     on_loopback,
+    on_mixed,
     on_tls,
     the_reactor,
 )
 from vsmgate.frames import CLOSE, close_payload, control_frame, frame_head
+from vsmgate.hands.tcp import NOTSENT_LOWAT
 from vsmgate.relay.leg import Leg
-from vsmgate.relay.wire import NOTSENT_LOWAT, TransportWire
+from vsmgate.relay.socket_wire import SocketWire
+from vsmgate.relay.wire import TransportWire
 
 MIB = 2**20
 KEY = b"\x05\x06\x07\x08"
@@ -45,9 +49,11 @@ def stream(seed: int, size: int, mask: bool) -> bytes:
     return bytes(out)
 
 
-def held(peer_leg: Any) -> int:
-    """Octets that Twisted holds for a leg's peer, by its own counters."""
-    transport = peer_leg._transport
+def held(wire: Any) -> int:
+    """Octets that the gateway itself holds for a wire's peer."""
+    if isinstance(wire, SocketWire):
+        return 0 if wire._kept is None else len(wire._kept)
+    transport = wire._transport
     return len(transport.dataBuffer) - transport.offset + int(transport._tempDataLen)
 
 
@@ -69,7 +75,20 @@ async def settled(peer: Peer, look: Callable[[], None]) -> None:
         before = now
 
 
-@pytest.mark.parametrize("make_rig", [on_loopback, on_tls], ids=["tcp", "tls"])
+RIGS = {"transports": on_loopback, "sockets": on_engine}
+
+
+@pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
+def make_rig(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.criterion("C-10")
+@pytest.mark.parametrize(
+    "make_rig",
+    [on_loopback, on_tls, on_engine, on_mixed],
+    ids=["transports", "tls", "sockets", "mixed"],
+)
 @pytest.mark.parametrize("to_client", [True, False], ids=["down", "up"])
 @pytest_twisted.ensureDeferred
 async def test_stalled_reader_of_a_long_stream(make_rig: Any, to_client: bool) -> None:
@@ -100,8 +119,8 @@ async def test_stalled_reader_of_a_long_stream(make_rig: Any, to_client: bool) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_both_directions_at_once() -> None:
-    rig = await on_loopback()
+async def test_both_directions_at_once(make_rig: Any) -> None:
+    rig: Rig = await make_rig()
     up, down = stream(2, 8 * MIB, True), stream(3, 8 * MIB, False)
     rig.client.send(up)
     rig.service.send(down)
@@ -114,9 +133,9 @@ async def test_both_directions_at_once() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_service_ends_before_a_slow_client_has_read_all() -> None:
+async def test_service_ends_before_a_slow_client_has_read_all(make_rig: Any) -> None:
     """What the gateway and the kernels hold reaches the client, then the Close."""
-    rig = await on_loopback()
+    rig: Rig = await make_rig()
     rig.client.stall()
     data = stream(4, MIB, False)
     rig.service.send(data)
@@ -128,16 +147,18 @@ async def test_service_ends_before_a_slow_client_has_read_all() -> None:
     assert rig.client.stream == data + control_frame(CLOSE, close_payload(1011, "backend lost"))
 
 
+@pytest.mark.criterion("C-12")
 @pytest_twisted.ensureDeferred
-async def test_job_ends_while_the_client_is_paused() -> None:
+async def test_job_ends_while_the_client_is_paused(make_rig: Any) -> None:
     """The leak of pairs that only register producers: both sockets must go."""
-    rig = await on_loopback()
+    rig: Rig = await make_rig()
     wire = cast(Any, rig.tunnel._client)
+    sockets = make_rig is on_engine
     rig.client.stall()
     rig.service.send(stream(5, 32 * MIB, False))
     await settled(rig.service, lambda: None)
-    transport = wire._transport
-    assert transport.producer is wire
+    transport = None if sockets else wire._transport
+    assert sockets or transport.producer is wire
     rig.service.drop()
     rig.tunnel.close(4410, "The job has ended.")
     await turns(20)
@@ -145,14 +166,14 @@ async def test_job_ends_while_the_client_is_paused() -> None:
     rig.pass_time(LIMITS.linger)
     ending = await rig.over(close=False)
     assert ending.code in (4410, 1011, None)
-    assert transport.producer is None
-    assert transport.disconnected
+    assert wire._sock is None if sockets else transport.disconnected
+    assert sockets or transport.producer is None
 
 
 @pytest_twisted.ensureDeferred
-async def test_stalled_reader_is_told_from_a_slow_one() -> None:
+async def test_stalled_reader_is_told_from_a_slow_one(make_rig: Any) -> None:
     """Progress is seen even where only the kernel's queue moves."""
-    rig = await on_loopback()
+    rig: Rig = await make_rig()
     rig.client.stall()
     data = stream(6, 32 * MIB, False)
     rig.service.send(data)
@@ -184,10 +205,10 @@ async def test_stalled_reader_is_told_from_a_slow_one() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_options_of_the_sockets() -> None:
-    rig = await on_loopback()
+async def test_options_of_the_sockets(make_rig: Any) -> None:
+    rig: Rig = await make_rig()
     for wire, lowat in ((rig.tunnel._client, NOTSENT_LOWAT), (rig.tunnel._service, None)):
-        sock = cast(Any, wire)._transport.socket
+        sock = cast(Any, wire)._sock if make_rig is on_engine else cast(Any, wire)._socket
         tcp = socket.IPPROTO_TCP
         assert sock.getsockopt(tcp, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -202,12 +223,13 @@ async def test_options_of_the_sockets() -> None:
     await rig.over()
 
 
+@pytest.mark.criterion("C-26")
 @pytest_twisted.ensureDeferred
-async def test_many_tunnels_leave_no_descriptor() -> None:
+async def test_many_tunnels_leave_no_descriptor(make_rig: Any) -> None:
     before = len(os.listdir("/proc/self/fd"))
     chance = random.Random(7)
     for number in range(40):
-        rig = await on_loopback()
+        rig = await make_rig()
         data = stream(number, 200_000, False)
         rig.service.send(data[: chance.randrange(len(data))])
         await turns(chance.randrange(8))

@@ -27,10 +27,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vsmgate.config import EngineName
+from vsmgate.frames import Octets
 from vsmgate.model import Service
+from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.leg import Leg
 from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
-from vsmgate.relay.wire import Reader, TransportWire, Wire
+from vsmgate.relay.wire import Reader, Wire
 
 LIMITS = TunnelLimits(stall_timeout=120.0, dead_peer_timeout=60.0, linger=10.0)
 
@@ -118,7 +121,7 @@ class MemoryWire(Peer):
 
     # -- as a wire
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         if not (self.gone or self.finish_sent):
             self.waits += data
             self._flush()
@@ -337,19 +340,29 @@ async def in_memory(**options: Any) -> Rig:
 
 async def on_loopback(**options: Any) -> Rig:
     """A rig over real sockets and Twisted's transports."""
-    return await _on_sockets(False, options)
+    return await _on_sockets(False, "transports", options)
 
 
 async def on_tls(**options: Any) -> Rig:
     """The same, with TLS between client and gateway."""
-    return await _on_sockets(True, options)
+    return await _on_sockets(True, "transports", options)
 
 
-async def _on_sockets(tls: bool, options: dict[str, Any]) -> Rig:
+async def on_engine(**options: Any) -> Rig:
+    """A rig over real sockets and the direct-socket engine."""
+    return await _on_sockets(False, "sockets", options)
+
+
+async def on_mixed(**options: Any) -> Rig:
+    """TLS to the client by transports, and to the service the direct-socket engine."""
+    return await _on_sockets(True, "sockets", options)
+
+
+async def _on_sockets(tls: bool, engine: EngineName, options: dict[str, Any]) -> Rig:
     client, service = SocketPeer(), SocketPeer()
     rig = Rig(client, service)
     legs = [await connected(client, tls), await connected(service)]
-    rig.build(legs[0], legs[1], TransportWire, options)
+    rig.build(legs[0], legs[1], wire_maker(engine, the_reactor()), options)
     return rig
 
 

@@ -41,6 +41,13 @@ def test_a_refusal_says_what_to_do() -> None:
         places.check("a", {"b": 2}, Quota(total=2))
 
 
+def test_only_so_many_jobs_of_one_owner_wait() -> None:
+    quota = Quota(queue=True, held_per_user=1)
+    places.check_held("a", [("1", "b")], quota)
+    with pytest.raises(QuotaExceeded, match="1 of your jobs wait"):
+        places.check_held("a", [("1", "b"), ("2", "a")], quota)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_cursor_comes_back_exactly(created_at: float) -> None:
     place = (created_at, new_job_id())

@@ -7,10 +7,10 @@ asked when somebody reads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from vsmgate.errors import GatewayError
@@ -33,12 +33,22 @@ class Counting(Protocol):
         """Return how many live jobs there are by (state, use case, launcher)."""
 
 
+class Collected(Protocol):
+    """What metrics are read from."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all of them."""
+
+
 class Metrics:
     """The gateway's numbers."""
 
     def __init__(self, desk: Counting) -> None:
         self.registry = registry = CollectorRegistry()
         registry.register(_Jobs(desk))
+        #: The relay's, apart: where it runs in processes of its own, this one reads their sums.
+        self.relays = CollectorRegistry()
+        self.relay_source: Collected = self.relays
         self._requests = Counter(
             "vsmgate_http_requests",
             "Answered REST requests.",
@@ -72,31 +82,31 @@ class Metrics:
             registry=registry,
         )
         self._relays = Gauge(
-            "vsmgate_relay_connections", "Open relays.", ("service",), registry=registry
+            "vsmgate_relay_connections", "Open relays.", ("service",), registry=self.relays
         )
         self._opening_seconds = Histogram(
             "vsmgate_relay_opening_seconds",
             "From a client's connection to its 101.",
             ("service",),
-            registry=registry,
+            registry=self.relays,
         )
         self._closed = Counter(
             "vsmgate_relay_closed",
             "Relays that are over, by who ended them.",
             ("service", "initiator", "code"),
-            registry=registry,
+            registry=self.relays,
         )
         self._octets = Counter(
             "vsmgate_relay_bytes",
             "Octets of relays that are over.",
             ("service", "direction"),
-            registry=registry,
+            registry=self.relays,
         )
         self._refused = Counter(
             "vsmgate_relay_refused",
             "WebSocket handshakes answered with an HTTP error.",
             ("code",),
-            registry=registry,
+            registry=self.relays,
         )
         #: Finding a metric by its labels takes longer than counting.
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -162,7 +172,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus's text format."""
-        return generate_latest(self.registry)
+        relays: Any = self.relay_source  # whatever collects will do
+        return generate_latest(self.registry) + generate_latest(relays)
 
 
 def _close_code(code: int | None) -> str:

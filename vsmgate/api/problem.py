@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from vsmgate.api.reply import Header, Reply, phrase
-from vsmgate.errors import GatewayError, MethodNotAllowed, Problem, Unauthenticated
+from vsmgate.errors import EngineRefused, GatewayError, MethodNotAllowed, Problem, Unauthenticated
 from vsmgate.lifecycle import State
 from vsmgate.model import Reason
 
@@ -75,7 +75,8 @@ def problem_reply(
 def _headers(error: GatewayError, status: int) -> tuple[Header, ...]:
     """Return the headers that belong to a status (RFC 9110 sections 10.2.3, 10.2.1, 11.6.1)."""
     headers: list[Header] = []
-    if status in (429, 503) or error.retry_after is not None:
+    asks_again = status in (429, 503) and not isinstance(error, EngineRefused)
+    if asks_again or error.retry_after is not None:
         seconds = _RETRY_AFTER if error.retry_after is None else error.retry_after
         headers.append((b"Retry-After", b"%d" % max(0, seconds)))
     if isinstance(error, MethodNotAllowed):

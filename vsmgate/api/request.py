@@ -14,7 +14,14 @@ from vsmgate.api.call import ANYBODY, Call
 from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Reply, octets
 from vsmgate.api.route import Route
-from vsmgate.errors import GatewayError, TooLarge, Unauthenticated, Unavailable
+from vsmgate.errors import (
+    AuthenticatorUnavailable,
+    GatewayError,
+    StoreUnavailable,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from vsmgate.model import Identity, Secret
 
 if TYPE_CHECKING:
@@ -92,6 +99,8 @@ class ApiRequest(Request):
             if type(error) is GatewayError:
                 reply = self._internal(site, Failure())
             else:
+                if isinstance(error, StoreUnavailable | AuthenticatorUnavailable):
+                    site.trouble(error, self.request_id)
                 status = error.status if self.route is None else self.route.status(error)
                 reply = problem_reply(error, self.request_id, status=status)
         except CancelledError:

@@ -21,6 +21,8 @@ from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
+from vsmgate.hands.certificates import Certificates
+from vsmgate.hands.tls import tls_layer
 
 __all__ = ["ApiReactor", "ApiService"]
 
@@ -37,7 +39,7 @@ class ApiService(Service):
     """Serves the REST API on ``[master] host`` and ``port``.
 
     ``relay``: for the addresses of services. ``jobs``: for the limits that use cases do
-    not set themselves.
+    not set themselves. With ``certificates`` it speaks TLS.
     """
 
     _log = Logger()
@@ -50,9 +52,11 @@ class ApiService(Service):
         desk: Desk,
         metrics: Metrics,
         jobs: JobsConfig | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._reactor = reactor
         self._master = master
+        self._certificates = certificates
         self._desk = desk
         self._draining = False
         self._listener: IListeningPort | None = None
@@ -96,7 +100,7 @@ class ApiService(Service):
         master = self._master
         self._listener = self._reactor.listenTCP(
             master.port,
-            self.site,  # type: ignore[arg-type]  # upstream wants exactly Protocol.factory
+            tls_layer(self.site, self._certificates, self._reactor),  # type: ignore[arg-type]  # upstream wants exactly Protocol.factory
             backlog=1024,
             interface=master.host,
         )

@@ -155,6 +155,10 @@ class ApiSite(ServerFactory[ApiChannel]):
         self._metrics.request(line.route, line.method, line.status, line.seconds)
         self._log.info("{access}", access=line)
 
+    def trouble(self, error: GatewayError, request_id: str) -> None:
+        """Log what an operator must see to: the store, or what checks credentials, is away."""
+        self._log.warn("request {request_id}: {error}", request_id=request_id, error=error.detail)
+
     def fault(self, failure: Failure, request_id: str) -> None:
         """Log a fault of the gateway's own."""
         self._log.failure("request {request_id} failed", failure=failure, request_id=request_id)

@@ -215,5 +215,5 @@ class V1:
 
 
 def _tag(job: Job) -> str:
-    """Return the job's ETag: weak, since activity alone makes no new revision."""
+    """Return the job's ETag: weak, since ``stale_since`` comes and goes within a revision."""
     return f'W/"{job.revision}"'

@@ -31,11 +31,15 @@ Moment = Annotated[datetime, Meta(tz=True)]
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
 
 
-class ServiceView(Struct, frozen=True):
-    """A job's service: whether it answers, and where its WebSocket is opened."""
+class ServiceView(Struct, frozen=True, omit_defaults=True):
+    """A job's service: whether it answers, and where its WebSocket is opened.
+
+    ``page``: where its web page is opened, of a service with pages of its own.
+    """
 
     ready: bool
     url: str | None
+    page: str | None = None
 
 
 class QueueView(Struct, frozen=True):
@@ -147,14 +151,20 @@ class Views:
         scheme = "wss" if self.relay.tls_public else "ws"
         return f"{scheme}://{self.address(job_id, service)}"
 
+    def page(self, job_id: str, service: str) -> str:
+        """Return the URL of a service's own page."""
+        scheme = "https" if self.relay.tls_public else "http"
+        return f"{scheme}://{self.address(job_id, service)}/"
+
     def services(self, job: Job) -> dict[str, ServiceView]:
         """Return the job's services by name."""
         return {
             name: ServiceView(
                 ready=job.running and name in job.answered,
                 url=None if job.ended else self.url(job.id, name),
+                page=self.page(job.id, name) if spec.http and not job.ended else None,
             )
-            for name in job.usecase.services
+            for name, spec in job.usecase.services.items()
         }
 
     def job(self, job: Job) -> JobView:

@@ -197,7 +197,10 @@ class ServiceHandshake:
         self._protocol.factory = factory
         paper = _Paper()
         self._protocol.makeConnection(paper)
-        self.request = bytes(paper.written)
+        # As everybody else writes it; some programs (viser) compare it letter by letter.
+        self.request = bytes(paper.written).replace(
+            b"\r\nUpgrade: WebSocket\r\n", b"\r\nUpgrade: websocket\r\n", 1
+        )
 
     def check(self, head: ResponseHead) -> Answer:
         """Return what the service chose; fails with `BadHandshake` for all but a good 101."""

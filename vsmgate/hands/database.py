@@ -101,6 +101,7 @@ class Database:
         self._writer = _Lane("store-writer", url, 1, patience, writes=True)
         self._readers = _Lane("store-reader", url, readers, patience, writes=False)
         self._opened = False
+        self._file = (0, 0)
         self._busy = 0
         self._idle: list[Deferred[None]] = []
         self._trigger: Any = None
@@ -138,7 +139,16 @@ class Database:
         `StoreUnavailable` when the database does. Cancelled before its turn the work is
         not done; cancelled later it is done or not, and nobody is told.
         """
-        return await self._run(self._writer, self._writer.transact, work, *args, **kwargs)
+        return await self._run(self._writer, self._write, work, *args, **kwargs)
+
+    def _write(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Write, unless nobody would ever read it: into a file that lost its name."""
+        if _identity(self._path) != self._file:
+            raise StoreUnavailable(
+                "The job store's file was removed or replaced while the gateway ran: put it"
+                " back, or restart the gateway to begin with the new one."
+            )
+        return self._writer.transact(work, *args, **kwargs)
 
     async def close(self) -> None:
         """Finish what is under way, then end the threads."""
@@ -162,6 +172,7 @@ class Database:
             _make_private(self._path)
             self._writer.transact(_check)
             self._writer.transact(prepare)
+            self._file = _identity(self._path)
         except OSError as error:
             detail = f"cannot be opened: {(error.strerror or str(error)).lower()}"
             raise ConfigError(str(self._path), [Problem("store.url", detail)]) from error
@@ -256,6 +267,15 @@ def _make_private(path: Path) -> None:
             raise
     finally:
         os.unlink(name)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one of the same name; zeros when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _check(connection: Connection) -> None:

@@ -10,14 +10,14 @@ import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
-from vsmgate.model import Endpoint, Health
+from vsmgate.hands.dialling import Dialler
+from vsmgate.model import Endpoint, Health, ServiceTls
+from vsmgate.targets import TargetRule
 
 __all__ = ["probe"]
 
@@ -32,20 +32,28 @@ _UPGRADE = (
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
-async def probe(reactor: IReactorTime, endpoint: Endpoint, path: str, health: Health) -> None:
+async def probe(
+    dialler: Dialler,
+    endpoint: Endpoint,
+    rule: TargetRule,
+    path: str,
+    health: Health,
+    tls: ServiceTls | None = None,
+) -> None:
     """Return once the service answered; ``path`` is its WebSocket's.
 
-    Fails with `ServiceRefused`, `ServiceTimeout` (after ``health.timeout``) or
-    `BadHandshake` (it answers something else); each says what was seen.
+    Fails with `TargetDenied`, `ServiceRefused`, `ServiceTlsFailed`, `ServiceTimeout` (after
+    ``health.timeout``) or `BadHandshake` (it answers something else); each says what was
+    seen.
     """
     where = f"{endpoint.host}:{endpoint.port}"
-    asked = Deferred.fromCoroutine(_ask(reactor, endpoint, path, health))
+    asked = Deferred.fromCoroutine(_ask(dialler, endpoint, rule, path, health, tls))
 
     def late(_: object, seconds: float) -> None:
         raise ServiceTimeout(f"{where} did not answer within {seconds:g} s.")
 
     try:
-        await asked.addTimeout(health.timeout, reactor, late)
+        await asked.addTimeout(health.timeout, dialler.reactor, late)
     except ServiceError:
         raise
     except (ConnectError, ConnectionClosed, DNSLookupError) as error:
@@ -53,7 +61,14 @@ async def probe(reactor: IReactorTime, endpoint: Endpoint, path: str, health: He
         raise ServiceRefused(f"{where} cannot be reached ({words}).") from None
 
 
-async def _ask(reactor: IReactorTime, endpoint: Endpoint, path: str, health: Health) -> None:
+async def _ask(
+    dialler: Dialler,
+    endpoint: Endpoint,
+    rule: TargetRule,
+    path: str,
+    health: Health,
+    tls: ServiceTls | None,
+) -> None:
     template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
     if health.http is None and health.kind == "tcp":
         template = ""
@@ -62,7 +77,7 @@ async def _ask(reactor: IReactorTime, endpoint: Endpoint, path: str, health: Hea
     question = _Question(request)
     factory = Factory.forProtocol(lambda: question)
     factory.noisy = False
-    await HostnameEndpoint(reactor, endpoint.host, endpoint.port).connect(factory)
+    await dialler.connect(factory, endpoint, rule, health.timeout, tls)
     try:
         line = await question.answer
     finally:

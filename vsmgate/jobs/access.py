@@ -5,9 +5,11 @@ Another user's job is `NoSuchJob`, raised by the same line as for an unknown one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from vsmgate.errors import (
     AuthenticatorUnavailable,
@@ -23,12 +25,19 @@ from vsmgate.jobs.renewals import Renewals
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Secret, Service
 from vsmgate.relay.desk import Credential, Target
+from vsmgate.sessions import Session, Sessions
+from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Access", "epitaph", "service_of"]
 
 
 class Access:
-    """Knows identities and owners; the relay's `vsmgate.relay.desk.Desk`."""
+    """Knows identities and owners; the relay's `vsmgate.relay.desk.Desk`.
+
+    ``sessions`` is set before a relay asks.
+    """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -37,12 +46,15 @@ class Access:
         authenticators: Sequence[IAuthenticator],
         wall: Callable[[], float],
         active: Callable[[str], None],
+        rules: Mapping[str, TargetRule] | None = None,
     ) -> None:
         self._book = book
         self._store = store
         self._authenticators = authenticators
         self._wall = wall
         self.active = active
+        self._rules = rules or {}
+        self.sessions: Sessions | None = None
         self._renewals = Renewals(wall)
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
@@ -84,13 +96,16 @@ class Access:
         if job.owner != identity.subject:
             raise NoSuchJob
         spec = service_of(job, service)
+        if not (job.ready or job.ended):  # another process may know more by now
+            job = await self._book.latest(job_id)
         if job.ended:
             raise JobEnded(epitaph(job))
         endpoint = job.endpoints.get(service)
         if job.state is not State.READY or endpoint is None:
             said = job.reason.message if job.reason is not None else ""
             raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
-        return Target(job, service, spec, endpoint, identity)
+        rule = self._rules.get(job.usecase.launcher, REMOTE)
+        return Target(job, service, spec, endpoint, identity, rule)
 
     async def _admitted(
         self, job_id: str, service: str, credential: Credential | None
@@ -102,32 +117,45 @@ class Access:
             return None
         if credential.kind == "bearer":
             return await self.authenticate(credential.secret)
+        if credential.kind == "session":
+            return self._sessions.read(credential.secret, job_id, service, self._wall())
         ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
         if ticket.job_id != job_id or ticket.service != service:
             raise Unauthenticated("The ticket is for another job or service.")
         return ticket.identity
 
+    def session(self, target: Target) -> Session:
+        """Return what lets a browser come back (see `vsmgate.relay.desk.Desk`)."""
+        return self._sessions.make(target.job.id, target.service, target.identity, self._wall())
+
+    @property
+    def _sessions(self) -> Sessions:
+        assert self.sessions is not None
+        return self.sessions
+
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         """Call ``call`` once when the job stops or ends."""
-        job = self._book.get(job_id)
-        if job is None or job.state is State.STOPPING:
-            return self._told_late(job_id, call)
         calls = self._on_end.setdefault(job_id, [])
         calls.append(call)
+        late: Deferred[None] | None = None
+        job = self._book.get(job_id)
+        if job is None or job.state is State.STOPPING:  # it may be over already
+            late = Deferred.fromCoroutine(self._book.find(job_id)).addCallback(self._tell_end)
+            late.addErrback(self._unfound, job_id)
 
         def revoke() -> None:
             if call in calls:
                 calls.remove(call)
             if not calls and self._on_end.get(job_id) is calls:
                 del self._on_end[job_id]
+            if late is not None:
+                late.cancel()
 
         return revoke
 
-    def _told_late(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
-        """Tell of an end that came before anybody asked to hear of it."""
-        told = Deferred.fromCoroutine(self._book.find(job_id)).addCallback(call)
-        told.addErrback(lambda failure: failure.trap(CancelledError, NoSuchJob))
-        return told.cancel
+    def _unfound(self, failure: Failure, job_id: str) -> None:
+        if not failure.check(CancelledError, NoSuchJob):
+            self._log.failure("whether {job} is over cannot be told", failure, job=job_id)
 
     def _tell_end(self, job: Job) -> None:
         if job.ended or job.state is State.STOPPING:

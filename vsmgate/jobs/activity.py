@@ -8,21 +8,34 @@ from twisted.internet.interfaces import IReactorTime
 
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.ticker import Ticker
+from vsmgate.model import Job
 
 __all__ = ["Activity"]
 
-#: Seconds between two writes to the store.
+#: Seconds between two writes to the store, at most.
 INTERVAL = 10.0
 
 
 class Activity:
-    """Activity by job; ``ticker`` is the service that stores it."""
+    """Activity by job; ``ticker`` is the service that stores it.
 
-    def __init__(self, book: JobBook, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    ``idle_timeout``: of jobs whose use case has none of its own. Whoever ends idle jobs may
+    be another process, so a quarter of the shortest is the longest time between two writes.
+    """
+
+    def __init__(
+        self,
+        book: JobBook,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        idle_timeout: float | None = None,
+    ) -> None:
         self._book = book
         self._wall = wall
+        self._idle_timeout = idle_timeout
         self._noted: dict[str, float] = {}
         self.ticker = Ticker("activity", self._tick, clock)
+        book.watch(lambda job: self.ticker.within(self._interval(job)))
 
     def note(self, job_id: str) -> None:
         """A client of the job sent data just now."""
@@ -43,4 +56,8 @@ class Activity:
 
     async def _tick(self) -> float:
         await self.flush()
-        return INTERVAL
+        return min(map(self._interval, self._book.live()), default=INTERVAL)
+
+    def _interval(self, job: Job) -> float:
+        idle = job.usecase.limits.idle_timeout or self._idle_timeout
+        return INTERVAL if idle is None else min(INTERVAL, idle / 4)

@@ -7,7 +7,8 @@ jobs leave it: the store answers for those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +18,8 @@ from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Quota
 
 __all__ = ["JobBook"]
+
+T = TypeVar("T")
 
 
 class JobBook:
@@ -57,7 +60,18 @@ class JobBook:
 
     async def find(self, job_id: str) -> Job:
         """Return a job, live or ended; fail with `NoSuchJob`."""
-        return self._jobs.get(job_id) or await self._store.get(job_id)
+        known = self._jobs.get(job_id)
+        if known is not None:
+            return known
+        return await self.latest(job_id)
+
+    async def latest(self, job_id: str) -> Job:
+        """Return a job as the store has it; fail with `NoSuchJob`."""
+        job = await self._store.get(job_id)
+        # A new job of another process joins; what `refresh` has been past may be over by now.
+        if job_id in self._jobs or (not job.ended and job.revision > self._revision):
+            self._note(job)
+        return job
 
     def awaited(self) -> Collection[str]:
         """Return the ids of the jobs that somebody waits for."""
@@ -84,17 +98,30 @@ class JobBook:
         self, job: Job, quota: Quota, idempotency: Idempotency | None
     ) -> tuple[Job, bool]:
         """Store a new job (see `IJobStore.add`)."""
+        return await _seen_through(self._add(job, quota, idempotency))
+
+    async def _add(
+        self, job: Job, quota: Quota, idempotency: Idempotency | None
+    ) -> tuple[Job, bool]:
         job, new = await self._store.add(job, quota, idempotency)
         self._note(job)
         return job, new
 
-    async def release(self, quota: Quota) -> None:
-        """Let held jobs go on for which there is room now."""
-        for job in await self._store.release(quota):
+    async def release(self, quota: Quota) -> Sequence[Job]:
+        """Let held jobs go on for which there is room now; return those."""
+        return await _seen_through(self._release(quota))
+
+    async def _release(self, quota: Quota) -> Sequence[Job]:
+        released = await self._store.release(quota)
+        for job in released:
             self._note(job)
+        return released
 
     async def update(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         """Change a job by a pure function, in the store and here."""
+        return await _seen_through(self._update(job_id, change))
+
+    async def _update(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         job = await self._store.update(job_id, change)
         self._note(job)
         return job
@@ -120,3 +147,14 @@ class JobBook:
                 call(job)
             except Exception:
                 self._log.failure("a watcher of jobs failed")
+
+
+def _seen_through(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+    """Return the result of ``work``, which goes on when nobody waits for it any more.
+
+    A client that hangs up cancels its call; what the store has by then must reach the book
+    all the same, or a job would be kept that nobody drives.
+    """
+    result: Deferred[T] = Deferred()  # once cancelled, it ignores what comes
+    Deferred.fromCoroutine(work).chainDeferred(result)
+    return result

@@ -52,6 +52,8 @@ __all__ = ["JobDesk"]
 TICKET_LIFETIME = 60.0
 FIRST_WORD = 2.0
 
+HELD = Reason("over_quota", "The job waits until there is room for one more job.")
+
 
 class JobDesk:
     """Starts, shows, extends and stops jobs."""
@@ -85,7 +87,9 @@ class JobDesk:
         return self._aged(await self._access.owned(identity, job_id))
 
     def _aged(self, job: Job) -> Job:
-        """Say since when nothing new is known of a live job, if its engine is away."""
+        """Say that a job waits for room, or since when its engine is away."""
+        if job.held:
+            return replace(job, reason=HELD)
         driver = self._drivers.get(job.usecase.launcher)
         if driver is None or driver.stale_since is None or job.ended:
             return job
@@ -244,9 +248,9 @@ class JobDesk:
         return secret, ticket
 
     def usage(self, identity: Identity) -> tuple[int, int | None]:
-        """Return how many live jobs the identity has, and how many it may have."""
-        live = sum(1 for job in self._book.live() if job.owner == identity.subject)
-        return live, self._quota.per_user
+        """Return how many live jobs the identity has, held ones apart, and how many it may have."""
+        live = [job for job in self._book.live() if job.owner == identity.subject and not job.held]
+        return len(live), self._quota.per_user
 
     # -- for operators --------------------------------------------------------------------
 

@@ -37,7 +37,11 @@ NEVER_TAKEN = Reason("cancelled_by_user", "The job was stopped before its engine
 
 
 class Driver:
-    """Drives one launcher; ``ticker`` is the service that runs its passes."""
+    """Drives one launcher; ``ticker`` is the service that runs its passes.
+
+    ``notice``: seconds from a job's stop to its cancelling, in which relays of other
+    processes hear of it and tell their clients.
+    """
 
     _log = Logger()
 
@@ -50,6 +54,7 @@ class Driver:
         config: JobsConfig,
         clock: IReactorTime,
         wall: Callable[[], float],
+        notice: float = 0.0,
     ) -> None:
         self.name = name
         self.launcher = launcher
@@ -60,6 +65,7 @@ class Driver:
         self._config = config
         self._clock = clock
         self._wall = wall
+        self._notice = notice
         self._failures = 0
         self._submitting: dict[str, list[Deferred[None]]] = {}
         self._untried: set[str] = set()
@@ -224,6 +230,8 @@ class Driver:
             await self._book.update(job.id, change)
 
     async def _cancel(self, job: Job) -> None:
+        if job.stopping_since is not None and self._wall() < job.stopping_since + self._notice:
+            return
         now = self._clock.seconds()
         last = self._cancelled.get(job.id)
         if job.engine_ref is not None and (last is None or now - last > self._config.stop_timeout):

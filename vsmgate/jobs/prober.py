@@ -7,22 +7,24 @@ clients as it can does not answer one more, and is well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vsmgate.errors import NoSuchJob, ServiceError, StoreUnavailable
+from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.probes import probe
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.lifecycle import State
 from vsmgate.model import Job
+from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Prober", "pause"]
 
@@ -42,16 +44,28 @@ def pause(elapsed: float) -> float:
 
 
 class Prober(Service):
-    """Probes; ``trouble`` has what the last failed probe of a job said."""
+    """Probes; ``trouble`` has what the last failed probe of a job said.
+
+    ``rules``: where the services of each launcher's jobs may be.
+    """
 
     _log = Logger()
 
-    def __init__(self, book: JobBook, reactor: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        book: JobBook,
+        reactor: IReactorTime,
+        wall: Callable[[], float],
+        dialler: Dialler,
+        rules: Mapping[str, TargetRule],
+    ) -> None:
         self.setName("prober")
         self.trouble: dict[str, str] = {}
         self._book = book
         self._reactor = reactor
         self._wall = wall
+        self._dialler = dialler
+        self._rules = rules
         self._tasks: dict[str, Deferred[None]] = {}
         self._room = DeferredSemaphore(CONCURRENT)
         book.watch(self._changed)
@@ -99,11 +113,7 @@ class Prober(Service):
             if job is None or job.state is not State.RUNNING:
                 return
             missing = [name for name in job.usecase.services if name not in job.answered]
-            results = await gatherResults(
-                [Deferred.fromCoroutine(self._answers(job, name)) for name in missing],
-                consumeErrors=True,
-            )
-            good = tuple(name for name, answers in zip(missing, results, strict=True) if answers)
+            good = tuple([name for name in missing if await self._answers(job, name)])
             now = self._wall()
             if good:
                 note = partial(changes.answered, services=good, now=now, last_refusal=refused_at)
@@ -123,9 +133,10 @@ class Prober(Service):
             self.trouble[job.id] = f"{name} has told no address yet"
             return False
         service = job.usecase.services[name]
+        rule = self._rules.get(job.usecase.launcher, REMOTE)
         await self._room.acquire()
         try:
-            await probe(self._reactor, endpoint, service.path, service.health)
+            await probe(self._dialler, endpoint, rule, service.path, service.health, service.tls)
         except ServiceError as error:
             self.trouble[job.id] = f"{name}: {error.detail}"
             return False

@@ -91,9 +91,9 @@ class Reaper:
             if reason is not None:
                 await self._stop(job, reason, now)
         if self._quota.queue and any(job.held for job in self._book.live()):
-            await self._book.release(self._quota)
-            for driver in self._drivers.values():
-                driver.ticker.nudge()
+            for job in await self._book.release(self._quota):
+                if driver := self._drivers.get(job.usecase.launcher):
+                    driver.accept(job)
         if self._clock.seconds() - self._kept >= HOUSEKEEPING:
             self._kept = self._clock.seconds()
             await self._forget(now)

@@ -10,6 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from vsmgate.errors import GatewayError
+
 __all__ = ["Ticker"]
 
 
@@ -85,6 +87,8 @@ class Ticker(Service):
             delay = await self._body()
         except CancelledError:
             pass
+        except GatewayError as error:  # of the world, not of our code: a line is enough
+            self._log.warn("{name} failed, it goes on: {error}", name=self.name, error=str(error))
         except Exception:
             self._log.failure("{name} failed; it goes on", name=self.name)
         finally:

@@ -34,7 +34,7 @@ from vsmgate.errors import (
     Problem,
 )
 from vsmgate.hands.processes import spawn
-from vsmgate.interfaces import Context, IExtendable, ILauncher, ILauncherFactory
+from vsmgate.interfaces import Context, IExtendable, ILauncher, ILauncherFactory, ITargets
 from vsmgate.launchers import local_supervisor
 from vsmgate.launchers.local_folder import JobFolder
 from vsmgate.launchers.local_ports import Ports
@@ -67,7 +67,7 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1"
 
 
-@implementer(ILauncherFactory)
+@implementer(ILauncherFactory, ITargets)
 class LocalLauncherFactory:
     """Makes launchers of jobs on the gateway's own machine."""
 
@@ -91,6 +91,9 @@ class LocalLauncherFactory:
             raise ConfigError(context.name, problems)
         inherited = {name: os.environ[name] for name in settings.inherit if name in os.environ}
         return LocalLauncher(settings, context, inherited)
+
+    def targets(self, settings: LocalSettings) -> Sequence[str]:
+        return [settings.bind]
 
     def check(self, usecase: Usecase, plan: LocalPlan) -> Sequence[str]:
         return check_plan(usecase, plan)

@@ -105,7 +105,8 @@ def _reason(record: Record, last_words: Callable[[str], str]) -> Reason:
         case "exit":
             return _exit_reason(name, record.services[name].status or 0, last_words)
         case "walltime":
-            return Reason("walltime", f"The job reached its limit of time, {record.lifetime:g} s.")
+            limit = f"{round(record.lifetime, 1):g} s"
+            return Reason("walltime", f"The job reached its limit of time, {limit}.")
         case "signal":
             return Reason(
                 "cancelled_by_administrator", "The job's supervisor was told to end (SIGTERM)."

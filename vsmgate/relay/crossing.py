@@ -10,11 +10,10 @@ from vsmgate.config import RelayConfig
 from vsmgate.credentials import Claim
 from vsmgate.hands.autobahn_handshake import ServiceHandshake
 from vsmgate.heads import RequestHead
-from vsmgate.model import Service
 from vsmgate.relay.desk import Target
 from vsmgate.relay.journal import Passage
 
-__all__ = ["service_handshake", "service_headers", "service_target"]
+__all__ = ["gateway_headers", "service_handshake", "service_headers", "service_target"]
 
 # Nothing else crosses. User-Agent goes beside them: Autobahn writes it by itself.
 _CROSSING = ("Accept-Language",)
@@ -27,25 +26,24 @@ def service_handshake(
     head: RequestHead,
     claim: Claim,
     target: Target,
+    path: str,
     extensions: str,
+    public: str,
 ) -> ServiceHandshake:
     """Return the handshake with the service for a client that was admitted to ``target``.
 
-    ``extensions``: the client's offers of compression, verbatim.
+    ``path``: at which the service is asked. ``extensions``: the client's offers of
+    compression, verbatim. ``public``: for a service with pages of its own, their path.
     """
+    headers = gateway_headers(config, passage, head, target, public)
+    if target.spec.http and claim.cookies:
+        headers["Cookie"] = claim.cookies  # its pages' own
     return ServiceHandshake(
         reactor,
         host=target.endpoint.host,
         port=target.endpoint.port,
-        target=service_target(target.spec, claim.query),
-        headers=service_headers(
-            head,
-            peer=passage.peer,
-            tls=config.tls_public,
-            job_id=target.job.id,
-            subject=target.identity.subject,
-            request_id=passage.request_id,
-        ),
+        target=service_target(path, claim.query),
+        headers=headers,
         user_agent=crossing_value(head, "User-Agent"),
         protocols=claim.protocols,
         protocols_text=claim.protocols_text,
@@ -53,11 +51,28 @@ def service_handshake(
     )
 
 
-def service_target(spec: Service, query: str) -> str:
-    """Return the service's own path with the client's ``query`` (without credentials)."""
+def service_target(path: str, query: str) -> str:
+    """Return the service's ``path`` with the client's ``query`` (without credentials)."""
     if not query:
-        return spec.path
-    return f"{spec.path}{'&' if '?' in spec.path else '?'}{query}"
+        return path
+    return f"{path}{'&' if '?' in path else '?'}{query}"
+
+
+def gateway_headers(
+    config: RelayConfig, passage: Passage, head: RequestHead, target: Target, public: str
+) -> dict[str, str]:
+    """Return `service_headers`; with ``public`` the service is told where its pages are."""
+    headers = service_headers(
+        head,
+        peer=passage.peer,
+        tls=config.tls_public if passage.tls is None else passage.tls,
+        job_id=target.job.id,
+        subject=target.identity.subject,
+        request_id=passage.request_id,
+    )
+    if target.spec.http:
+        headers["X-Forwarded-Prefix"] = public
+    return headers
 
 
 def service_headers(
@@ -65,8 +80,8 @@ def service_headers(
 ) -> dict[str, str]:
     """Return the headers for the service, apart from those of the handshake itself.
 
-    ``peer``: the client's address as its socket has it; what the client says of itself in
-    forwarding headers is not believed. ``subject`` is percent-encoded.
+    ``peer``: the client's address as its socket, or a trusted proxy, has it; what the client
+    says of itself in forwarding headers is not believed. ``subject`` is percent-encoded.
     """
     crossing = {name: value for name in _CROSSING if (value := crossing_value(head, name))}
     return {

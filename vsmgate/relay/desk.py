@@ -8,19 +8,25 @@ from typing import Protocol
 
 from vsmgate.credentials import Credential
 from vsmgate.model import Endpoint, Identity, Job, Service
+from vsmgate.sessions import Session
+from vsmgate.targets import ANYWHERE, TargetRule
 
 __all__ = ["Credential", "Desk", "Target"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A service of a job that somebody may reach, and who that is."""
+    """A service of a job that somebody may reach, and who that is.
+
+    ``rule``: at which addresses it may be dialled.
+    """
 
     job: Job
     service: str
     spec: Service
     endpoint: Endpoint
     identity: Identity
+    rule: TargetRule = ANYWHERE
 
 
 class Desk(Protocol):
@@ -33,6 +39,12 @@ class Desk(Protocol):
         `NoSuchService`, `JobNotReady`, `JobEnded`, `AuthenticatorUnavailable` or
         `StoreUnavailable` of `vsmgate.errors`. Without a credential only a job whose
         use case is ``tokenless`` admits.
+        """
+
+    def session(self, target: Target) -> Session:
+        """Return what lets a browser come back to ``target`` without its credential.
+
+        `admit` takes it as a credential of kind ``session``, for the same job and service.
         """
 
     def expires_in(self, identity: Identity) -> float | None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from vsmgate.errors import BadHandshake, GatewayError, ServiceRefused, ServiceTimeout
+from vsmgate.hands.dialling import Dialler
 from vsmgate.heads import ResponseHead, response_reader
-from vsmgate.model import Endpoint
+from vsmgate.relay.desk import Target
 from vsmgate.relay.leg import Leg
 
 __all__ = ["Reply", "ServiceLeg", "dial", "within"]
@@ -104,16 +103,17 @@ class _Legs(Factory):
         return ServiceLeg()
 
 
-async def dial(reactor: Any, endpoint: Endpoint, seconds: float) -> ServiceLeg:
-    """Return a connection to ``endpoint``.
+async def dial(dialler: Dialler, target: Target, seconds: float) -> ServiceLeg:
+    """Return a connection to the service of ``target``.
 
-    Fails with `ServiceTimeout` or `ServiceRefused`; a cancel ends the attempt.
+    Fails with `TargetDenied`, `ServiceTimeout`, `ServiceRefused` or `ServiceTlsFailed`; a
+    cancel ends the attempt.
     """
-    # The same bound goes to the endpoint: a name may have several addresses to try.
     late = ServiceTimeout("The service did not accept the connection in time.")
-    connecting = _endpoint(reactor, endpoint, seconds).connect(_Legs())
+    # The same bound goes to each try: a name may have several addresses.
+    connecting = dialler.connect(_Legs(), target.endpoint, target.rule, seconds, target.spec.tls)
     try:
-        leg = await within(connecting, seconds, reactor, late)
+        leg = await within(connecting, seconds, dialler.reactor, late)
     except ConnectTimeout:
         raise late from None
     except DNSLookupError:
@@ -122,12 +122,3 @@ async def dial(reactor: Any, endpoint: Endpoint, seconds: float) -> ServiceLeg:
         raise ServiceRefused("Nothing accepts connections where the service should be.") from None
     assert isinstance(leg, ServiceLeg)
     return leg
-
-
-def _endpoint(reactor: Any, endpoint: Endpoint, seconds: float) -> IStreamClientEndpoint:
-    host, port = endpoint.host, endpoint.port
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout=seconds)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout=seconds)
-    return HostnameEndpoint(reactor, host, port, timeout=seconds)

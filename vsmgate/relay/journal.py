@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from vsmgate.credentials import redact
 from vsmgate.errors import GatewayError
 from vsmgate.model import Identity
+from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.tunnel import Ending, Tunnel
 
 __all__ = ["Journal", "Passage", "RelayObserver", "Unobserved"]
@@ -47,7 +48,10 @@ class Unobserved:
 
 @dataclass(slots=True)
 class Passage:
-    """What is known of one client's connection; times are the reactor's seconds."""
+    """What is known of one client's connection; times are the reactor's seconds.
+
+    ``tls``: whether a proxy said that the client came by TLS; None: none did.
+    """
 
     request_id: str
     peer: str
@@ -58,7 +62,8 @@ class Passage:
     subject: str = "-"
     identity: Identity | None = None
     opened: float | None = None
-    tunnel: Tunnel | None = None
+    tls: bool | None = None
+    tunnel: Tunnel | Exchange | None = None
 
 
 class Journal:

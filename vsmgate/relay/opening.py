@@ -6,16 +6,19 @@
 
 Only the last step tells the client that it is connected, so every failure is an HTTP
 status. A plain GET goes the same way and, where all is well, ends with 426: browsers hide
-why a handshake failed, so the same address must tell it otherwise.
+why a handshake failed, so the same address must tell it otherwise. At a service with pages
+of its own a plain request goes as far as the dial, and then to an exchange
+(`vsmgate.relay.http_passage`).
 
 What the client sends early waits here and reaches the service after its 101, or never.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,7 +27,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vsmgate.config import RelayConfig
+from vsmgate.bodies import request_body
 from vsmgate.credentials import OWN_PROTOCOL, claim_of
 from vsmgate.errors import (
     GatewayError,
@@ -33,49 +36,27 @@ from vsmgate.errors import (
     Unavailable,
     UpgradeRequired,
 )
+from vsmgate.forwarding import client_of
 from vsmgate.hands.autobahn_handshake import Answer, ClientHandshake
 from vsmgate.heads import HeadReader, RequestHead, request_reader
 from vsmgate.model import Job
 from vsmgate.refusals import render_health, render_refusal
 from vsmgate.relay.crossing import service_handshake
-from vsmgate.relay.desk import Desk, Target
 from vsmgate.relay.dialling import dial, within
+from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.farewell import Farewell
+from vsmgate.relay.hall import Hall
+from vsmgate.relay.http_passage import HttpPassage, check_question, check_session
 from vsmgate.relay.journal import Passage
 from vsmgate.relay.leg import Leg
-from vsmgate.relay.places import Places
 from vsmgate.relay.route import check_origin, route_of
-from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
+from vsmgate.relay.tunnel import Ending, Tunnel
 from vsmgate.upgrades import upgrade_of
 
-__all__ = ["EARLY", "Hall", "Opening"]
+__all__ = ["EARLY", "Opening"]
 
 #: Early octets of a client after which nothing more is read of it.
 EARLY = 16384
-
-
-class Hall(Protocol):
-    """Where openings happen (`vsmgate.relay.service.RelayService` is one)."""
-
-    reactor: Any
-    config: RelayConfig
-    desk: Desk
-    places: Places
-    limits: TunnelLimits
-    origins: frozenset[str]
-    draining: bool
-
-    def opened(self, opening: Opening, passage: Passage) -> None:
-        """``passage.tunnel`` has taken over."""
-
-    def ended(self, passage: Passage, ending: Ending) -> None:
-        """The tunnel of an opened passage is over."""
-
-    def refused(self, passage: Passage, error: GatewayError) -> None:
-        """The client is being answered with an error."""
-
-    def left(self, opening: Opening) -> None:
-        """The connection of an opening that came to no tunnel is gone."""
 
 
 class Opening:
@@ -148,40 +129,67 @@ class Opening:
     async def _open(self, head: RequestHead) -> None:
         hall, passage = self._hall, self._passage
         passage.path = head.path
+        passage.peer, passage.tls = client_of(head, passage.peer, hall.trusted)
         upgrade = upgrade_of(head)
         check_origin(head.one("Origin"), hall.origins)
         if upgrade is None and head.path == "/healthz":
             self._say(render_health())
             return
-        job_id, service = route_of(head.path, hall.config.base_path)
-        passage.job, passage.service = job_id, service
+        route = route_of(head.path, hall.config)
+        job_id = passage.job = route.job_id
+        passage.service = route.service
+        body = request_body(head)
         protocols = upgrade.protocols if upgrade else ()
         claim = claim_of(head, protocols)
         offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
         ours = ClientHandshake(hall.reactor, head, offered) if upgrade else None
+        check_session(head, claim, ours is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
         target = await within(
-            hall.desk.admit(job_id, service, claim.credential),
+            hall.desk.admit(job_id, route.service, claim.credential),
             hall.config.handshake_timeout,
             hall.reactor,
             Unavailable("The gateway could not look the job up in time."),
         )
         passage.subject, passage.identity = target.identity.subject, target.identity
+        path = route.path_in(target.spec)
+        plain: HttpPassage | None = None
+        if ours is None and target.spec.http:
+            plain = HttpPassage(hall.config, hall.desk, passage, head, claim, route, target)
+            if elsewhere := plain.redirect():
+                self._say(elsewhere)
+                return
+        elif ours is None:
+            check_question(head, body)
         with ExitStack() as held:
-            held.callback(hall.places.take(target))
+            leave_place = hall.places.take(target, relay=plain is None)
+            held.callback(leave_place)
             # A turn later: the desk may tell of the end while it is being asked.
-            held.callback(
-                hall.desk.on_end(
-                    job_id, lambda job: hall.reactor.callLater(0, self._job_ended, job)
-                )
-            )
-            leg = await dial(hall.reactor, target.endpoint, hall.config.dial_timeout)
+            hear_end = partial(hall.reactor.callLater, 0, self._job_ended)
+            stop_hearing = hall.desk.on_end(job_id, hear_end)
+            held.callback(stop_hearing)
+            over = partial(_over, hall, passage, leave_place, stop_hearing)
+            leg = await dial(hall.dialler, target, hall.config.dial_timeout)
+            if plain is not None:
+                exchange = plain.exchange(self._leg, leg, body, hall.limits, hall.reactor, over)
+                held.pop_all()
+                self._hand_over(exchange)
+                exchange.start(self._taken_early())
+                return
             with ExitStack() as undo:
                 undo.callback(leg.abort)
                 extensions = upgrade.extensions if upgrade else ""
                 handshake = service_handshake(
-                    hall.reactor, hall.config, passage, head, claim, target, extensions
+                    hall.reactor,
+                    hall.config,
+                    passage,
+                    head,
+                    claim,
+                    target,
+                    path,
+                    extensions,
+                    route.public,
                 )
                 reply, rest = await leg.ask(
                     handshake.request, hall.config.handshake_timeout, hall.reactor
@@ -193,32 +201,33 @@ class Opening:
                     answer = Answer(OWN_PROTOCOL, answer.extensions)
                 self._transport.write(ours.accept(answer))
                 undo.pop_all()
-            self._hand_over(leg, rest, target, bool(answer.extensions), held.pop_all())
+            tunnel = Tunnel(
+                self._leg,
+                leg,
+                spec=target.spec,
+                extensions=bool(answer.extensions),
+                limits=hall.limits,
+                clock=hall.reactor,
+                on_activity=partial(hall.desk.active, job_id),
+                on_end=over,
+                make_wire=hall.make_wire,
+            )
+            held.pop_all()
+        self._hand_over(tunnel)
+        tunnel.start(self._taken_early(), rest)
 
-    def _hand_over(
-        self, leg: Leg, rest: bytes, target: Target, extensions: bool, held: ExitStack
-    ) -> None:
-        hall, passage, desk, job_id = self._hall, self._passage, self._hall.desk, target.job.id
-
-        def ended(ending: Ending) -> None:
-            held.close()
-            hall.ended(passage, ending)
-
-        early, self._early = bytes(self._early), bytearray()
+    def _hand_over(self, tunnel: Tunnel | Exchange) -> None:
         self._over = True
-        tunnel = passage.tunnel = Tunnel(
-            self._leg,
-            leg,
-            spec=target.spec,
-            extensions=extensions,
-            limits=hall.limits,
-            clock=hall.reactor,
-            on_activity=lambda: desk.active(job_id),
-            on_end=ended,
-        )
-        hall.opened(self, passage)
+        self._passage.tunnel = tunnel
+        self._hall.opened(self, self._passage)
         self._transport.bufferSize = FileDescriptor.bufferSize
-        tunnel.start(early, rest)
+        # Whoever tells of the job's end keeps the opening, but not what it opened with.
+        del self._leg
+        self._task = None
+
+    def _taken_early(self) -> bytes:
+        early, self._early = bytes(self._early), bytearray()
+        return early
 
     def _job_ended(self, job: Job) -> None:
         reason = job.reason.message if job.reason else "The job has ended."
@@ -242,7 +251,10 @@ class Opening:
                 self._log.failure(
                     "opening {request_id} failed late", failure, request_id=self._passage.request_id
                 )
-                self._transport.abortConnection()
+                if self._passage.tunnel is not None:
+                    self._passage.tunnel.abort()
+                else:
+                    self._transport.abortConnection()
             return
         error = failure.value
         if self._verdict is not None:
@@ -269,3 +281,16 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _over(
+    hall: Hall,
+    passage: Passage,
+    leave_place: Callable[[], None],
+    stop_hearing: Callable[[], None],
+    ending: Ending,
+) -> None:
+    """Give back what was held for a tunnel, or an exchange, that is over."""
+    leave_place()
+    stop_hearing()
+    hall.ended(passage, ending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from vsmgate.errors import QuotaExceeded, ServiceBusy
 from vsmgate.relay.desk import Target
@@ -20,9 +21,10 @@ class Places:
         self._max_per_user = max_per_user
         self._taken: Counter[tuple[str, ...]] = Counter()
 
-    def take(self, target: Target) -> Callable[[], None]:
+    def take(self, target: Target, *, relay: bool = True) -> Callable[[], None]:
         """Take a place at ``target``; returns what gives it back (once).
 
+        A plain request (not ``relay``) takes none of the service's places.
         Fails with `QuotaExceeded` (the user's relays) or `ServiceBusy` (the service's).
         """
         user = ("user", target.identity.subject)
@@ -33,19 +35,18 @@ class Places:
                 retry_after=RETRY_AFTER,
             )
         most = target.spec.max_clients
-        if most is not None and self._taken[service] >= most:
+        if relay and most is not None and self._taken[service] >= most:
             raise ServiceBusy(
                 f"The service already serves {most} clients, as many as it can.",
                 retry_after=RETRY_AFTER,
             )
-        keys = [user, service]
+        keys: list[tuple[str, ...]] = [user, service] if relay else [user]
         self._taken.update(keys)
+        return partial(self._give_back, keys)
 
-        def give_back() -> None:
-            while keys:
-                key = keys.pop()
-                self._taken[key] -= 1
-                if not self._taken[key]:
-                    del self._taken[key]
-
-        return give_back
+    def _give_back(self, keys: list[tuple[str, ...]]) -> None:
+        while keys:
+            key = keys.pop()
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]

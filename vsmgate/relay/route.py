@@ -5,25 +5,57 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from msgspec import Struct
+
 from vsmgate.config import RelayConfig
 from vsmgate.errors import NoSuchJob, OriginRefused
+from vsmgate.model import Prefix, Service
 
-__all__ = ["check_origin", "origins_of", "route_of"]
+__all__ = ["Route", "check_origin", "origins_of", "route_of"]
 
 # Upper case is tolerated in a job id: one web page changes the case of its addresses.
-_ROUTE = re.compile(r"/([A-Za-z2-7]{26})/([a-z0-9][a-z0-9_-]{0,62})(?:/ws)?", re.ASCII)
+_ROUTE = re.compile(r"(/([A-Za-z2-7]{26})/([a-z0-9][a-z0-9_-]{0,62}))(/.*)?", re.ASCII)
 
 
-def route_of(path: str, base_path: str = "") -> tuple[str, str]:
-    """Return the job id and the service in ``/{job_id}/{service}``, below ``base_path``.
+class Route(Struct, frozen=True):
+    """Where a request's path leads.
 
-    A trailing ``/ws`` is tolerated (older viewers append it). Everything else is
-    `NoSuchJob`, the same answer as for a job that does not exist.
+    ``public``: ``/JOB/SERVICE`` as browsers see it, with what the gateway's public address
+    has before it. ``inner``: what follows in the request; empty, or with its slash.
     """
-    match = _ROUTE.fullmatch(path.removeprefix(base_path)) if path.startswith(base_path) else None
+
+    job_id: str
+    service: str
+    public: str = ""
+    inner: str = ""
+
+    def path_in(self, spec: Service) -> str:
+        """Return the path at which the service is asked, with its own query if it has one.
+
+        Fails with `NoSuchJob` for an address below a service without pages of its own,
+        but for a trailing ``/ws``, which older viewers append.
+        """
+        if not spec.http:
+            if self.inner not in ("", "/ws"):
+                raise NoSuchJob
+            return spec.path
+        inner = self.inner or spec.path
+        return inner if spec.prefix is Prefix.STRIP else self.public + inner
+
+
+def route_of(path: str, config: RelayConfig) -> Route:
+    """Return the route of ``/{job_id}/{service}...`` below the base path.
+
+    Everything else is `NoSuchJob`, the same answer as for a job that does not exist.
+    """
+    base = config.base_path
+    match = _ROUTE.fullmatch(path.removeprefix(base)) if path.startswith(base) else None
     if match is None:
         raise NoSuchJob
-    return match.group(1).lower(), match.group(2)
+    place, job_id, service, inner = match.groups()
+    if config.public_base:  # a front may show another path than it asks the gateway for
+        base = "".join(config.public_base.rstrip("/").partition("/")[1:])
+    return Route(job_id.lower(), service, base + place, inner or "")
 
 
 def origins_of(config: RelayConfig, port: int) -> frozenset[str]:

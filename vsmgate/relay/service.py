@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.application.service import Service
@@ -11,8 +12,14 @@ from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError, Unavailable
+from vsmgate.forwarding import read_networks
+from vsmgate.hands.certificates import Certificates
+from vsmgate.hands.dialling import Dialler
+from vsmgate.hands.proxy_protocol import behind_proxy
+from vsmgate.hands.tls import tls_layer
 from vsmgate.relay.curfew import Curfew
 from vsmgate.relay.desk import Desk
+from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
@@ -31,8 +38,10 @@ HASTE = 2.0
 class RelayService(Service):
     """The WebSocket face.
 
-    ``reactor`` provides TCP, time and name resolution. Starting fails with
-    `twisted.internet.error.CannotListenError` where the port cannot be had.
+    ``reactor`` provides TCP, time and name resolution; ``dialler`` reaches services,
+    and with ``certificates`` the listener speaks TLS. ``listener``: the descriptor of a
+    listening socket to take instead of an own one.
+    Starting fails with `twisted.internet.error.CannotListenError` where the port cannot be had.
     """
 
     _log = Logger()
@@ -43,8 +52,14 @@ class RelayService(Service):
         config: RelayConfig,
         desk: Desk,
         observer: RelayObserver | None = None,
+        dialler: Dialler | None = None,
+        certificates: Certificates | None = None,
+        listener: int | None = None,
     ) -> None:
         self.reactor = reactor
+        self.dialler = dialler or Dialler(reactor)
+        self._certificates = certificates
+        self._listener = listener
         self.config = config
         self.desk = desk
         self.places = Places(config.max_per_user)
@@ -53,7 +68,9 @@ class RelayService(Service):
             dead_peer_timeout=config.dead_peer_timeout,
             linger=config.linger,
         )
+        self.make_wire = wire_maker(config.engine, reactor)
         self.origins: frozenset[str] = frozenset()
+        self.trusted = read_networks(config.trusted_proxies)
         self.draining = False
         self._journal = Journal(reactor, observer or Unobserved())
         self._listening: IListeningPort | None = None
@@ -136,9 +153,19 @@ class RelayService(Service):
     def _listen(self) -> None:
         if self._listening is None:
             config = self.config
-            self._listening = self.reactor.listenTCP(
-                config.port, Listener(self), backlog=1024, interface=config.host
+            factory = behind_proxy(
+                tls_layer(Listener(self), self._certificates, self.reactor),
+                config.proxy_protocol,
+                config.head_timeout,
+                self.reactor,
             )
+            if self._listener is None:
+                self._listening = self.reactor.listenTCP(
+                    config.port, factory, backlog=1024, interface=config.host
+                )
+            else:
+                family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+                self._listening = self.reactor.adoptStreamPort(self._listener, family, factory)
             self.origins = origins_of(config, self.port)
             self._log.info("relay listens on {host}:{port}", host=config.host, port=self.port)
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Literal
 
-from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -20,17 +18,20 @@ from vsmgate.frames import (
     CLOSE,
     PONG,
     FrameTracker,
+    Violation,
+    close_answer,
     close_code,
     close_payload,
     close_reason,
     control_frame,
 )
 from vsmgate.model import Service
+from vsmgate.relay.ending import Ending, Initiator
 from vsmgate.relay.leg import Leg
 from vsmgate.relay.rules import TABLE, Act, Event, Phase
 from vsmgate.relay.watch import TunnelLimits, Watch
 from vsmgate.relay.way import Way
-from vsmgate.relay.wire import TransportWire, Wire
+from vsmgate.relay.wire import MakeWire, TransportWire
 from vsmgate.rewriter import client_tracker
 
 __all__ = ["Ending", "Initiator", "Tunnel", "TunnelLimits"]
@@ -39,27 +40,6 @@ LOST, OVERLOAD, IDLE = 1011, 1013, 4408  #: the close codes that the tunnel itse
 
 #: Seconds between two notices of activity.
 ACTIVITY_INTERVAL = 1.0
-
-Initiator = Literal["client", "service", "gateway"]
-MakeWire = Callable[[Leg, float, bool], Wire]
-
-
-class Ending(Struct, frozen=True):
-    """How a relay ended.
-
-    ``initiator``: who began it. ``code``: the close code that was seen, or that the
-    gateway sent; 1005 for a Close frame without one, None where a connection just
-    ended. Octets and frames are what came from that side; ``duration`` in seconds.
-    """
-
-    initiator: Initiator
-    code: int | None
-    reason: str
-    client_octets: int
-    service_octets: int
-    client_frames: int
-    service_frames: int
-    duration: float
 
 
 class Tunnel:
@@ -151,11 +131,19 @@ class Tunnel:
             )
             self._happen(Event.CLIENT_CLOSE if by_client else Event.SERVICE_CLOSE)
         if tracker.violation is not None:
-            self.close(tracker.violation.code, tracker.violation.reason)
+            self._broken(way, tracker.violation)
         if tracker.ping is not None:
             self._pong, tracker.ping = tracker.ping, None
         if self._pong is not None:
             self._answer_ping()
+
+    def _broken(self, way: Way, violation: Violation) -> None:
+        if way is not self._up:
+            self.close(violation.code, violation.reason)
+        elif self._phase is Phase.OPEN or self._phase is Phase.SERVICE_CLOSED:
+            self._own_close = close_payload(violation.code, violation.reason)
+            self._see("gateway", violation.code, violation.reason)
+            self._happen(Event.CLIENT_BREAK)
 
     def finished(self, way: Way) -> None:
         """See a FIN."""
@@ -205,7 +193,7 @@ class Tunnel:
         if phase is self._phase:
             return
         self._phase = phase
-        if phase is Phase.ENDING:
+        if phase is Phase.ENDING or phase is Phase.CLIENT_BROKE:
             self._watch.end_in(self._limits.linger)
         else:  # a Close frame passed, which must be answered
             self._watch.look_for_silence(self._limits.linger)
@@ -219,7 +207,9 @@ class Tunnel:
             case Act.TELL_LOST:
                 self._down.end(control_frame(CLOSE, close_payload(LOST, "backend lost")))
             case Act.ANSWER_CLIENT:
-                self._down.end(control_frame(CLOSE, self._up.tracker.close or b""))
+                self._down.end(control_frame(CLOSE, close_answer(self._up.tracker.close or b"")))
+            case Act.WARN_SERVICE:
+                self._service.write(control_frame(CLOSE, self._own_close, os.urandom(4)))
             case Act.END_CLIENT:
                 self._down.end()
             case Act.END_SERVICE:
@@ -265,7 +255,10 @@ class Tunnel:
         self.close(OVERLOAD, "too slow a reader")
 
     def overdue(self) -> None:
-        """Drop what is left of both connections."""
+        """Drop what is left of both connections, unless the service only failed to answer."""
+        if self._phase is Phase.CLIENT_BROKE:
+            self._happen(Event.SILENCE)
+            return
         self._client.abort()
         self._service.abort()
 

@@ -49,6 +49,17 @@ class Watched(Protocol):
 class Watch:
     """Looks at two ways now and then; runs from `look_for_silence` to `stop`."""
 
+    __slots__ = (
+        "_allowed",
+        "_clock",
+        "_limits",
+        "_octets",
+        "_octets_at",
+        "_timer",
+        "_watched",
+        "_ways",
+    )
+
     def __init__(
         self, ways: Sequence[Way], limits: TunnelLimits, clock: IReactorTime, watched: Watched
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.python.failure import Failure
 
-from vsmgate.frames import FrameTracker
+from vsmgate.frames import FrameTracker, Octets
 from vsmgate.relay.wire import Wire
 
 __all__ = ["Owner", "Way"]
@@ -80,7 +80,7 @@ class Way:
         self.source.start(self)
         self.source.resume()
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: Octets) -> None:
         """Let octets on (this is the fast path)."""
         self.octets += len(data)
         if self.ending:
@@ -166,7 +166,7 @@ class Way:
         self._owner = self._on_data = None
         self.source.release()
 
-    def _complete(self, data: bytes) -> None:
+    def _complete(self, data: Octets) -> None:
         """Let only the rest of the frame under way on."""
         if self._cut:
             return

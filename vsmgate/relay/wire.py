@@ -1,13 +1,13 @@
 """The moving of octets: one leg of a relay as its tunnel uses it.
 
 `Wire` is the seam between the tunnel's rules and what moves the octets; another engine
-is another `Wire`. `TransportWire` is the one over Twisted's transports, TCP or TLS.
+is another `Wire`. `TransportWire` is the one over Twisted's transports, TCP or TLS;
+`vsmgate.relay.socket_wire` has the fast one, and `vsmgate.relay.engines` chooses.
 """
 
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,21 +15,18 @@ from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vsmgate.frames import Octets
+from vsmgate.hands.tcp import acknowledged, tune, unsent
 from vsmgate.relay.leg import Leg, Receiver
 
-if sys.platform != "win32":
-    import fcntl
-    import termios
-
-__all__ = ["Reader", "TransportWire", "Wire"]
-
-#: How much unsent data the kernel takes for a client: stale frames wait where they are
-#: made, and whoever made them can drop them.
-NOTSENT_LOWAT = 128 * 1024
+__all__ = ["NOBODY", "MakeWire", "Reader", "TransportWire", "Wire"]
 
 
 class Reader(Receiver, Protocol):
-    """Whoever reads a wire; ``received`` and ``lost`` as for a leg."""
+    """Whoever reads a wire; ``lost`` as for a leg."""
+
+    def received(self, data: Octets) -> None:
+        """Octets arrived; a view is valid only until this returns."""
 
     def finished(self) -> None:
         """The peer sends nothing more, but may still read; not every wire can tell."""
@@ -44,7 +41,7 @@ class Wire(Protocol):
     #: Whether more waits for the peer than should.
     full: bool
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         """Send, or keep in order what the peer does not take yet."""
 
     def start(self, reader: Reader) -> None:
@@ -84,14 +81,13 @@ class Wire(Protocol):
         """Let go of everything; the connection is gone."""
 
 
+#: Makes a leg's wire: the leg, ``dead_peer_timeout`` (seconds), whether it is the client's.
+MakeWire = Callable[[Leg, float, bool], Wire]
+
+
 @implementer(IPushProducer)
 class TransportWire:
-    """A wire over a leg's Twisted transport.
-
-    ``dead_peer_timeout``: an idle connection whose peer does not answer for so long
-    (seconds) is dropped by the kernel. There is no TCP_USER_TIMEOUT: Linux counts the
-    time of a shut receive window into it, so it would end a peer that reads slowly.
-    """
+    """A wire over a leg's Twisted transport; its socket, if it has one, is tuned."""
 
     def __init__(self, leg: Leg, dead_peer_timeout: float, to_client: bool) -> None:
         self._leg = leg
@@ -105,8 +101,10 @@ class TransportWire:
         self._read_all = False  # the peer's FIN has come
         self._source: Wire | None = None
         self.full = False
-        self.write: Callable[[bytes], None] = self._transport.write
-        _tune(self._socket, dead_peer_timeout, to_client)
+        tune(self._socket, dead_peer_timeout, to_client)
+
+    def write(self, data: Octets) -> None:
+        self._transport.write(bytes(data))
 
     def start(self, reader: Reader) -> None:
         self._reader = reader
@@ -164,15 +162,15 @@ class TransportWire:
     def waiting(self) -> int:
         transport = self._transport
         waits = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-        return waits + _unsent(self._socket)
+        return waits + unsent(self._socket)
 
     def acknowledged(self) -> bool:
-        return _acknowledged(self._socket)
+        return acknowledged(self._socket)
 
     def release(self) -> None:
         self._source = None
         self._leg.on_finish = None
-        self._leg.receiver = self._reader = _NOBODY
+        self._leg.receiver = self._reader = NOBODY
 
     @property
     def _socket(self) -> socket.socket | None:
@@ -191,7 +189,7 @@ class TransportWire:
 class _Nobody:
     """Reads a leg whose relay is over."""
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: Octets) -> None:
         """Nobody wants it."""
 
     def finished(self) -> None:
@@ -204,49 +202,4 @@ class _Nobody:
         """Nobody minds."""
 
 
-_NOBODY = _Nobody()
-
-
-def _tune(sock: socket.socket | None, dead_peer_timeout: float, to_client: bool) -> None:
-    """Set the socket's options; what the platform does not have is left out."""
-    if sock is None:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # The first question comes after half the time, then three are asked in the other half.
-    wanted = {
-        "TCP_KEEPIDLE": max(1, round(dead_peer_timeout / 2)),
-        "TCP_KEEPINTVL": max(1, round(dead_peer_timeout / 6)),
-        "TCP_KEEPCNT": 3,
-    }
-    if to_client:
-        wanted["TCP_NOTSENT_LOWAT"] = NOTSENT_LOWAT
-    for name, value in wanted.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _unsent(sock: socket.socket | None) -> int:
-    """Return how many octets the kernel holds that the peer has not acknowledged."""
-    if sock is None or sys.platform == "win32":
-        return 0
-    try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
-        return 0
-    return int.from_bytes(answer, sys.byteorder)
-
-
-def _acknowledged(sock: socket.socket | None) -> bool:
-    """Return whether no segment is under way (``tcpi_unacked``; see linux/tcp.h).
-
-    A shut window leaves none under way; a peer that is gone leaves what was sent last.
-    """
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return True
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
-    except OSError:
-        return True
-    return info[24:28] == bytes(4)
+NOBODY = _Nobody()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from vsmgate.errors import QuotaExceeded
 from vsmgate.model import Quota
 
-__all__ = ["check", "fitting"]
+__all__ = ["check", "check_held", "fitting"]
 
 #: Seconds after which a refused start is worth another try.
 RETRY_AFTER = 30
@@ -46,6 +46,20 @@ def check(owner: str, used: Mapping[str, int], quota: Quota) -> None:
     if quota.total is not None and sum(used.values()) >= quota.total:
         raise QuotaExceeded(
             f"The gateway runs as many jobs as it may ({quota.total}): try again later.",
+            retry_after=RETRY_AFTER,
+        )
+
+
+def check_held(owner: str, waiting: Iterable[tuple[str, str]], quota: Quota) -> None:
+    """Raise `QuotaExceeded` when ``owner`` has as many held jobs as may wait.
+
+    ``waiting``: (id, owner) of those that wait already.
+    """
+    mine = sum(1 for _, waits in waiting if waits == owner)
+    if quota.held_per_user is not None and mine >= quota.held_per_user:
+        raise QuotaExceeded(
+            f"{mine} of your jobs wait for room already, as many as may:"
+            " stop one, or wait until one begins.",
             retry_after=RETRY_AFTER,
         )
 

@@ -8,7 +8,7 @@ is really there, and revisions become visible in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
@@ -60,8 +60,10 @@ def add(
     held = False
     used = _used(connection)
     if quota.queue:
-        waiting = [*_held(connection), (job.id, job.owner)]
-        held = job.id not in places.fitting(waiting, used, quota)
+        waiting = _held(connection)
+        held = job.id not in places.fitting([*waiting, (job.id, job.owner)], used, quota)
+        if held:
+            places.check_held(job.owner, waiting, quota)
     else:
         places.check(job.owner, used, quota)
     stored = replace(job, held=held, revision=revision + 1)
@@ -230,7 +232,7 @@ def _used(connection: Connection) -> dict[str, int]:
     return {row.owner: row[1] for row in found}
 
 
-def _held(connection: Connection) -> Iterable[tuple[str, str]]:
+def _held(connection: Connection) -> Sequence[tuple[str, str]]:
     """Return (id, owner) of the live held jobs, oldest first."""
     waiting = select(jobs.c.id, jobs.c.owner).where(jobs.c.live, jobs.c.held)
     return [

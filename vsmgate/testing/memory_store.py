@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from zope.interface import implementer
 
@@ -57,8 +57,10 @@ class MemoryStore:
         held = False
         used = self._used()
         if quota.queue:
-            waiting = [*self._held(), (job.id, job.owner)]
-            held = job.id not in places.fitting(waiting, used, quota)
+            waiting = self._held()
+            held = job.id not in places.fitting([*waiting, (job.id, job.owner)], used, quota)
+            if held:
+                places.check_held(job.owner, waiting, quota)
         else:
             places.check(job.owner, used, quota)
         stored = self._put(replace(job, held=held))
@@ -169,7 +171,7 @@ class MemoryStore:
     def _live(self) -> list[Job]:
         return sorted((j for j in self._jobs.values() if not j.ended), key=cursors.place_of)
 
-    def _held(self) -> Iterable[tuple[str, str]]:
+    def _held(self) -> Sequence[tuple[str, str]]:
         return [(job.id, job.owner) for job in self._live() if job.held]
 
     def _used(self) -> Mapping[str, int]:

@@ -70,6 +70,15 @@ class StoreStarts(StoreFixtures):
         assert await store.get(jobs[1].id) == replace(jobs[1], held=False, revision=9)
 
     @deferred
+    async def test_only_so_many_jobs_of_one_owner_are_held(self, store: IJobStore) -> None:
+        quota = Quota(total=1, queue=True, held_per_user=1)
+        for owner in ("ada", "ada", "bob"):
+            await store.add(new_job(owner), quota, None)
+        with pytest.raises(QuotaExceeded):
+            await store.add(new_job("ada"), quota, None)
+        assert len(await store.live()) == 3
+
+    @deferred
     async def test_nobody_overtakes_a_held_job(self, store: IJobStore) -> None:
         quota = Quota(total=1, queue=True)
         first, _ = await store.add(new_job("ada"), quota, None)

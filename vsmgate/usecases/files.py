@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 from zope.interface import implementer
 
 from vsmgate import shipped
@@ -101,10 +102,21 @@ def read_usecase(path: Path) -> Usecase:
     Its plans are tables still: only its launcher's type can read them.
     """
     table = {"name": path.stem, **read_toml(path)}
-    usecase = read(Usecase, table, source=str(path))
+    usecase = _placed(read(Usecase, table, source=str(path)), path.resolve().parent)
     if problems := tuple(_conflicts(usecase)):
         raise ConfigError(str(path), problems)
     return usecase
+
+
+def _placed(usecase: Usecase, folder: Path) -> Usecase:
+    """Return ``usecase`` with the files that it names made absolute; they start at ``folder``."""
+    services = {}
+    for name, service in usecase.services.items():
+        tls = service.tls
+        if tls is not None and tls.ca is not None:
+            service = replace(service, tls=replace(tls, ca=str(folder / tls.ca)))
+        services[name] = service
+    return replace(usecase, services=services)
 
 
 def _conflicts(usecase: Usecase) -> Iterator[Problem]:
@@ -118,6 +130,9 @@ def _conflicts(usecase: Usecase) -> Iterator[Problem]:
             if path is not None and not _PATH.fullmatch(path):
                 detail = f"{path!r} is no path of a URL, such as '/' or '/healthz'"
                 yield Problem(f"{where}.{pointer}", detail)
+        ca = service.tls.ca if service.tls else None
+        if ca is not None and not Path(ca).is_file():
+            yield Problem(f"{where}.tls.ca", f"{ca!r} is no file of certificates")
     limits = usecase.limits
     if limits.lifetime and limits.max_lifetime and limits.lifetime > limits.max_lifetime:
         detail = f"{limits.lifetime:g} is more than limits.max_lifetime ({limits.max_lifetime:g})"

@@ -1,0 +1,53 @@
+"""Certificates for tests: an authority, and what it signs, as PEM files."""
+
+from __future__ import annotations
+
+import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates; its own is in the file ``ca``."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        made = self._builder(self._name, self._key).add_extension(constraints, critical=True)
+        self.ca = folder / f"{name}.pem"
+        self.ca.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+    def issue(self, *names: str, file: str = "server") -> tuple[Path, Path]:
+        """Return the files of a certificate for ``names``, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        san = x509.SubjectAlternativeName(
+            [x509.DNSName(n) if n[-1].isalpha() else x509.IPAddress(ip_address(n)) for n in names]
+        )
+        made = self._builder(subject, key).add_extension(san, critical=False)
+        certificate, secret = self._folder / f"{file}.crt", self._folder / f"{file}.key"
+        certificate.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, secret
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder(
+                self._name, subject, key.public_key(), x509.random_serial_number()
+            )
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + DAY)
+        )

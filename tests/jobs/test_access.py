@@ -1,0 +1,48 @@
+"""Coming back to a service with the session of an earlier request."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jobs.rig import ALICE, BOB, House, make_ready
+from vsmgate.errors import JobEnded, NoSuchJob, Unauthenticated
+from vsmgate.model import Secret
+from vsmgate.relay.desk import Credential
+from vsmgate.sessions import KEY_SIZE, Sessions
+
+
+def test_a_session_admits_like_the_credential_it_was_made_from(house: House) -> None:
+    house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+    job = make_ready(house, house.start())
+    shown = Credential("bearer", Secret("alice"))
+    target = house.result(house.access.admit(job.id, "renderer", shown))
+    session = house.access.session(target)
+    again = Credential("session", session.value)
+    assert house.result(house.access.admit(job.id, "renderer", again)) == target
+
+    other = make_ready(house, house.start())
+    with pytest.raises(Unauthenticated):
+        house.result(house.access.admit(other.id, "renderer", again))
+    house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(10)
+    with pytest.raises(JobEnded):
+        house.result(house.access.admit(job.id, "renderer", again))
+
+
+def test_a_session_ends(house: House) -> None:
+    house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+    job = make_ready(house, house.start())
+    shown = Credential("bearer", Secret("alice"))
+    session = house.access.session(house.result(house.access.admit(job.id, "renderer", shown)))
+    house.pass_time(601)
+    with pytest.raises(Unauthenticated):
+        house.result(house.access.admit(job.id, "renderer", Credential("session", session.value)))
+
+
+def test_the_owner_counts_not_the_session(house: House) -> None:
+    """Also a session that the gateway itself signed gives nobody another's job."""
+    sessions = house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+    job = make_ready(house, house.start())
+    forged = sessions.make(job.id, "renderer", BOB, house.clock.seconds())
+    with pytest.raises(NoSuchJob):
+        house.result(house.access.admit(job.id, "renderer", Credential("session", forged.value)))

@@ -1,0 +1,109 @@
+"""When the services of a job answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from tests.jobs.rig import House
+from vsmgate.errors import ServiceRefused
+from vsmgate.hands.dialling import Dialler
+from vsmgate.jobs import prober as prober_module
+from vsmgate.jobs.prober import Prober, pause
+from vsmgate.lifecycle import State
+from vsmgate.model import Job
+
+
+@given(st.floats(0, 10_000))
+def test_probing_adds_a_tenth_at_most_and_never_more_than_two_seconds(elapsed: float) -> None:
+    assert 0.02 <= pause(elapsed) <= max(0.02, min(elapsed / 10, 2.0))
+    if elapsed < 20:
+        assert pause(elapsed) <= 0.25
+
+
+class Probed:
+    """A prober in a house; which ports answer is up to the test."""
+
+    def __init__(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.house = house
+        self.answering: set[int] = set()
+        self.probes = 0
+        self.prober = Prober(house.book, house.clock, house.clock.seconds, Dialler(house.clock), {})
+        monkeypatch.setattr(prober_module, "probe", self._probe)
+        self.prober.startService()
+
+    async def _probe(self, reactor: object, endpoint: object, *_: object) -> None:
+        self.probes += 1
+        pause: Deferred[None] = Deferred()
+        self.house.clock.callLater(0.001, pause.callback, None)
+        await pause
+        port = endpoint.port  # type: ignore[attr-defined]
+        if port not in self.answering:
+            raise ServiceRefused(f"127.0.0.1:{port} refused")
+
+    def running_job(self) -> Job:
+        job = self.house.start()
+        self.house.launcher.run(job.id)
+        self.house.pass_time(1)
+        return job
+
+
+@pytest.fixture
+def probed(house: House, monkeypatch: pytest.MonkeyPatch) -> Probed:
+    return Probed(house, monkeypatch)
+
+
+def test_a_job_is_ready_when_all_services_answered(probed: Probed) -> None:
+    house, job = probed.house, probed.running_job()
+    assert house.get(job).state is State.RUNNING
+    probed.answering.add(5000)
+    house.pass_time(1)
+    assert house.get(job).answered == ("renderer",)
+    assert "backend" in probed.prober.trouble[job.id]
+    probed.answering.add(8000)
+    house.pass_time(1)
+    ready = house.get(job)
+    assert ready.state is State.READY
+    assert ready.timings.last_refusal is not None
+    assert not probed.prober.trouble
+
+
+def test_nobody_probes_a_job_that_is_ready_or_over(probed: Probed) -> None:
+    house, job = probed.house, probed.running_job()
+    probed.answering.update((5000, 8000))
+    house.pass_time(2)
+    assert house.get(job).state is State.READY
+    seen = probed.probes
+    house.pass_time(30)
+    assert probed.probes == seen
+
+    other = probed.running_job()
+    probed.answering.clear()
+    house.launcher.end(other.id)
+    house.pass_time(6)
+    seen = probed.probes
+    house.pass_time(30)
+    assert probed.probes == seen
+
+
+def test_a_restarted_gateway_probes_what_runs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Probed(house, monkeypatch)
+    job = first.running_job()
+    first.prober.stopService()
+    house.crash()
+    second = Probed(house, monkeypatch)
+    second.answering.update((5000, 8000))
+    house.pass_time(2)
+    assert house.get(job).state is State.READY
+
+
+def test_stopping_leaves_no_timer(probed: Probed) -> None:
+    probed.running_job()
+    probed.prober.stopService()
+    probed.house.end()
+    probed.house.pass_time(1)
+    assert not probed.house.clock.getDelayedCalls()
