@@ -59,7 +59,9 @@ def install() -> str:
     with HOME.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = HOME / "stamp"
-        if stamp.exists():
+        if (
+            stamp.exists() and (HOME / "bin/python").exists()
+        ):  # it may be a link to one that is gone
             return ""
         for argv in (
             [sys.executable, "-m", "venv", "--clear", str(HOME)],

@@ -12,6 +12,8 @@ from typing import Any
 import jwt
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
@@ -447,6 +449,27 @@ def test_keys_that_are_not_for_this(jwk: Any) -> None:
     assert keys_of({"keys": [jwk]}, frozenset({"RS256"})) == ()
     found = keys_of({"keys": [jwk, rsa_jwk("k2")]}, frozenset({"RS256"}))
     assert [key.kid for key in found] == ["k2"]
+
+
+def test_a_curve_has_one_algorithm() -> None:
+    every = frozenset({"ES256", "ES384", "ES512", "RS256"})
+    jwk = ec_jwk("e1")
+    (key,) = keys_of({"keys": [jwk]}, every)
+    assert key.algorithms == {"ES256"}
+    large = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key(), as_dict=True)
+    (key,) = keys_of({"keys": [large]}, every)
+    assert key.algorithms == {"ES384"}
+    for wrong in ({"alg": "ES384"}, {"crv": "P-192"}, {"crv": []}, {"x": "AA"}):
+        assert keys_of({"keys": [{**jwk, **wrong}]}, every) == ()
+
+
+@pytest_twisted.ensureDeferred
+async def test_edwards_curves(issuer: Issuer) -> None:
+    private = ed25519.Ed25519PrivateKey.generate()
+    issuer.jwks = {"keys": [OKPAlgorithm.to_jwk(private.public_key(), as_dict=True)]}
+    claims = {"iss": ISSUER, "sub": "ada", "aud": "vsmgate", "exp": int(issuer.wall()) + 300}
+    token = Secret(jwt.encode(claims, private, "EdDSA"))
+    assert (await issuer.verifier(algorithms=("EdDSA",)).authenticate(token)).subject == "ada"
 
 
 def test_a_key_without_algorithm_is_for_those_of_its_type() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,16 @@ def test_every_key_is_documented_with_its_default() -> None:
             shown = msgspec.json.encode(default).decode()
         expected.add((field.name, shown))
     assert documented == expected
+
+
+def test_the_documented_examples_are_good(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "keycloak-secret").write_text("s3cret")
+    page = (Path(__file__).parents[2] / "docs/identity.md").read_text()
+    kinds = []
+    for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
+        for table in tomllib.loads(block).get("authenticators", {}).values():
+            kinds.append(table.pop("kind"))
+            lacking = dict.fromkeys(GOOD[kinds[-1]].keys() - table.keys())
+            make(kinds[-1], **{**lacking, **table})
+            assert len(block.strip().splitlines()) <= 10
+    assert kinds == ["jwt", "userinfo", "introspection"]

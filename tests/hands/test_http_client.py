@@ -165,6 +165,12 @@ async def test_half_an_answer_is_none(server: Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_whatever_goes_wrong_is_a_failure(flush_logged: Callable[..., list[Any]]) -> None:
+    assert "gopher" not in await failure(client(), "gopher://127.0.0.1/")
+    assert flush_logged()
+
+
+@pytest_twisted.ensureDeferred
 async def test_nobody_there(server: Server) -> None:
     url = server.url("/fine")
     await server.port.stopListening()

@@ -24,6 +24,7 @@ KEY_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
     "EdDSA": "OKP",
 }
+_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}  # RFC 7518 section 3.4
 _MOST_KEYS = 100
 _LONGEST_KID = 256
 _SMALLEST_RSA = 2048
@@ -101,6 +102,8 @@ def keys_of(document: Claims, algorithms: frozenset[str]) -> tuple[Key, ...]:
 
 def _key_of(jwk: dict[str, Any], algorithms: frozenset[str]) -> Key | None:
     fit = {name for name in algorithms if KEY_TYPES[name] == jwk.get("kty")}
+    if jwk.get("kty") == "EC":
+        fit &= {_CURVES.get(str(jwk.get("crv")), "")}
     if jwk.get("alg") is not None:
         fit &= {str(jwk["alg"])}
     kid = jwk.get("kid")
