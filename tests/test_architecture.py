@@ -29,7 +29,8 @@ ROOT = Path(__file__).parent.parent
 
 ROOF = {
     *("vsmgate.tap", "vsmgate.cli", "vsmgate.gateway", "vsmgate.assembly", "vsmgate.draft"),
-    *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.worker"),
+    *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals"),
+    "vsmgate.worker",
 }
 HOUSE = {"api", "jobs", "relay"}
 FAMILIES = {"auth", "launchers", "stores", "usecases"}

@@ -29,6 +29,9 @@ def announcement(
         scheme = "wss" if relay.tls else "ws"
         lines.append(f"  relay   {scheme}://{_authority(relay.host, relay_port)}")
     token = state_dir / "token"
+    here = Path.cwd()
+    if token.is_relative_to(here):
+        token = token.relative_to(here)
     if master_port is not None and token.exists():
         lines.append(f"  token   {token}")
         lines.append(

@@ -7,7 +7,6 @@ relays up to ``drain``, close the rest with 1012, let go of engines; jobs go on.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +41,7 @@ from vsmgate.relay.crew import Crew, WorkerCommand
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.totals import Totals
 from vsmgate.sessions import KEY_SIZE, Sessions
+from vsmgate.signals import take_signals
 
 __all__ = ["Gateway", "WorkerCommand"]
 
@@ -170,8 +170,7 @@ class Gateway(MultiService):
         return REFRESH
 
     async def _renew(self) -> float:
-        for certificates in self._certificates.values():
-            certificates.refresh()
+        self._renew_now()
         return RENEW
 
     # -- start --------------------------------------------------------------------
@@ -183,6 +182,7 @@ class Gateway(MultiService):
         self._reactor.callLater(0, self._begin)
 
     def _begin(self) -> None:
+        take_signals(self._reactor, self._signalled, self._renew_now, worker=self._is_worker)
         Deferred.fromCoroutine(self._start()).addErrback(self._fatal)
 
     async def _start(self) -> None:
@@ -193,6 +193,8 @@ class Gateway(MultiService):
             self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
+        if self._ending:
+            return
         orphans = {j.usecase.launcher for j in self._book.live()} - self.drivers.keys()
         if orphans and self.drivers:
             self._log.warn("live jobs of launchers not configured: {names}", names=sorted(orphans))
@@ -207,7 +209,6 @@ class Gateway(MultiService):
             self.api.views.relay_port = self.relay.port
         if isinstance(self.relay, Crew) and self.api in self._faces:
             self.relay.options = ("--master-port", str(self.api.port))
-        self._take_signals()
         self._announce()
 
     def _fatal(self, failure: Failure) -> None:
@@ -233,26 +234,7 @@ class Gateway(MultiService):
 
     # -- end ----------------------------------------------------------------------
 
-    def _take_signals(self) -> None:
-        """Drain on SIGTERM and SIGINT and end with status 0; a second one does not wait.
-
-        SIGHUP looks for new certificates at once. Twisted's own handler of the others would
-        stop at once and report the signal as the status.
-        """
-
-        def take(number: int, frame: object) -> None:
-            call = self._nudged if number == signal.SIGHUP else self._signalled
-            self._reactor.callFromThread(call)
-
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, take)
-            if self._is_worker:  # a Ctrl-C is for the process that started it
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-        except ValueError:  # not in the main thread: an embedding program decides
-            self._log.debug("signals are left to the embedding program")
-
-    def _nudged(self) -> None:
+    def _renew_now(self) -> None:
         for certificates in self._certificates.values():
             certificates.refresh()
 
@@ -262,7 +244,8 @@ class Gateway(MultiService):
             self._signalled()
 
     def _signalled(self) -> None:
-        if self._ending:
+        """Drain and end with status 0; what comes again, or too early, does not wait."""
+        if self._ending or not all(face.running for face in self._faces):
             self._log.info("stopping now")
             self._stop_reactor()
             return
