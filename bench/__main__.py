@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bench.api import api
+from bench.auth import auth
 from bench.relay import relay
 
 
@@ -15,6 +16,7 @@ def main() -> None:
 
 main.add_command(api)
 main.add_command(relay)
+main.add_command(auth)
 
 if __name__ == "__main__":
     main(prog_name="bin/bench")

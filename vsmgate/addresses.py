@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 __all__ = [
     "wrong_with_base_path",
     "wrong_with_host",
     "wrong_with_origin",
     "wrong_with_public_base",
+    "wrong_with_url",
 ]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -24,6 +26,7 @@ _HOST_NAME = re.compile(_NAME, re.ASCII)
 _BASE_PATH = re.compile(_PATH, re.ASCII)
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://{_HOST}(?::(\d{{1,5}}))?", re.ASCII)
 _PUBLIC_BASE = re.compile(rf"{_HOST}(?::(\d{{1,5}}))?({_PATH})", re.ASCII)
+_URL = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
 
 
 def wrong_with_host(host: str) -> str:
@@ -61,6 +64,22 @@ def wrong_with_origin(origin: str) -> str:
         return f"must be in lower case, as browsers send it: {origin.lower()!r}"
     if match[2] and int(match[2]) == _DEFAULT_PORTS.get(match[1]):
         return f"must leave out the port {match[2]}, as browsers do for {match[1]}"
+    return ""
+
+
+def wrong_with_url(url: str, allow_http: bool) -> str:
+    """Judge the URL of a service that this gateway asks, such as an identity provider."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not _URL.fullmatch(url):
+        return "is not a URL such as 'https://sso.example.org/realms/vis'"
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        return "must have neither a user nor a fragment"
+    if parts.scheme != "https" and not allow_http:
+        return "must be https:// (allow_http = true takes http:// too, for tests)"
     return ""
 
 

@@ -82,6 +82,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     relay may take to deliver what it holds. ``engine``: what moves the octets; ``auto``
     is ``sockets`` where the platform has epoll. TLS legs always use ``transports``.
     ``session_lifetime``: how long the cookie of a service's own pages is good.
+    ``expiry``: what becomes of a relay whose token ends (see `vsmgate.relay.curfew`),
+    ``expiry_grace`` after that.
     """
 
     host: str = "127.0.0.1"
@@ -106,6 +108,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     tls: TlsConfig | None = None
     engine: EngineName = "auto"
     session_lifetime: Seconds = 28800.0
+    expiry: Literal["close", "keep"] = "close"
+    expiry_grace: Annotated[float, Meta(ge=0)] = 5.0
 
 
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -59,6 +59,9 @@ class FakeDesk:
         self.calls: list[Callable[[Job], None]] = []
         self.told_active = 0
 
+    def expires_in(self, identity: Identity) -> float | None:
+        return None
+
     async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
         self.shown.append(credential)
         if self.waiting is not None:

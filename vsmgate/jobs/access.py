@@ -21,6 +21,7 @@ from vsmgate.errors import (
 )
 from vsmgate.interfaces import IAuthenticator, IJobStore
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.renewals import Renewals
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Secret, Service
 from vsmgate.relay.desk import Credential, Target
@@ -54,6 +55,7 @@ class Access:
         self.active = active
         self._rules = rules or {}
         self.sessions: Sessions | None = None
+        self._renewals = Renewals(wall)
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
 
@@ -62,12 +64,19 @@ class Access:
         unavailable: AuthenticatorUnavailable | None = None
         for authenticator in self._authenticators:
             try:
-                return await authenticator.authenticate(credential)
+                identity = await authenticator.authenticate(credential)
             except Unauthenticated:
                 continue
             except AuthenticatorUnavailable as error:
                 unavailable = error
+            else:
+                self._renewals.note(identity)
+                return identity
         raise unavailable or Unauthenticated("The token is unknown, or has expired.")
+
+    def expires_in(self, identity: Identity) -> float | None:
+        """Return the seconds that are left (see `vsmgate.relay.desk.Desk`)."""
+        return self._renewals.expires_in(identity)
 
     async def owned(self, identity: Identity, job_id: str) -> Job:
         """Return a job of the identity's own; fail with `NoSuchJob`."""

@@ -47,6 +47,12 @@ class Desk(Protocol):
         `admit` takes it as a credential of kind ``session``, for the same job and service.
         """
 
+    def expires_in(self, identity: Identity) -> float | None:
+        """Return the seconds until ``identity`` ends (negative: since); None when it does not.
+
+        A later token that its subject has shown meanwhile counts.
+        """
+
     def active(self, job_id: str) -> None:
         """Tell that the client sent a data frame (it counts against idle ends)."""
 

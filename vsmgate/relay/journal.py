@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from vsmgate.credentials import redact
 from vsmgate.errors import GatewayError
+from vsmgate.model import Identity
 from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.tunnel import Ending, Tunnel
 
@@ -59,6 +60,7 @@ class Passage:
     job: str = "-"
     service: str = "-"
     subject: str = "-"
+    identity: Identity | None = None
     opened: float | None = None
     tls: bool | None = None
     tunnel: Tunnel | Exchange | None = None

@@ -152,7 +152,7 @@ class Opening:
             hall.reactor,
             Unavailable("The gateway could not look the job up in time."),
         )
-        passage.subject = target.identity.subject
+        passage.subject, passage.identity = target.identity.subject, target.identity
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None
         if ours is None and target.spec.http:

@@ -17,6 +17,7 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
+from vsmgate.relay.curfew import Curfew
 from vsmgate.relay.desk import Desk
 from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
@@ -76,6 +77,8 @@ class RelayService(Service):
         self._openings: set[Opening] = set()
         self._passages: dict[int, Passage] = {}
         self._waiting: list[Deferred[bool]] = []
+        grace = config.expiry_grace if config.expiry == "close" else None
+        self._curfew = Curfew(reactor, desk, grace)
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -127,10 +130,12 @@ class RelayService(Service):
         self._openings.discard(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
+        self._curfew.begin(passage)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
         self._passages.pop(id(passage), None)
+        self._curfew.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
 

@@ -1,0 +1,170 @@
+"""A real gateway, with users of a real OpenID provider."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests import nanoidp
+from tests.e2e.rig import PATIENCE, Gateway
+from tests.nanoidp import AUDIENCE, CLIENT, NanoIdp
+from vsmgate.shipped import conf_folder
+
+CONFIG = """\
+[authenticators.tokens]
+kind = "static"
+generate = true
+
+[authenticators.sso]
+kind = "jwt"
+issuer = "{issuer}"
+allow_http = true
+audiences = ["{audience}"]
+clients = {clients}
+subject = "sub"
+groups = ["groups"]
+
+[launchers.local]
+kind = "local"
+
+[usecases.shipped]
+kind = "toml"
+folder = "{usecases}"
+"""
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[NanoIdp]:
+    nanoidp.require()
+    folder = tmp_path / "nanoidp"
+    folder.mkdir()
+    with nanoidp.running(folder) as found:
+        yield found
+
+
+@pytest.fixture
+def make_sso(
+    provider: NanoIdp, make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> Callable[[list[str]], Gateway]:
+    """Return a maker of gateways for the provider's users, of these clients of it."""
+
+    def make(clients: list[str]) -> Gateway:
+        config = tmp_path / "vsmgate.toml"
+        config.write_text(
+            CONFIG.format(
+                issuer=provider.issuer,
+                audience=AUDIENCE,
+                clients=clients,
+                usecases=conf_folder() / "usecases",
+            )
+        )
+        return make_gateway("--config", str(config))
+
+    return make
+
+
+@pytest.fixture
+def gateway(make_sso: Callable[[list[str]], Gateway]) -> Gateway:
+    return make_sso([CLIENT])
+
+
+def handshake(gateway: Gateway, job_id: str, token: str) -> int:
+    """Return the status of a WebSocket handshake with the renderer."""
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"ws://{gateway.relay}/{job_id}/renderer"
+    try:
+        with connect(url, additional_headers=headers, open_timeout=PATIENCE) as socket:
+            socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "get-version"}))
+            assert "result" in json.loads(socket.recv(PATIENCE))
+    except InvalidStatus as refused:
+        return refused.response.status_code
+    return 101
+
+
+def test_a_users_token_opens_that_users_jobs_only(gateway: Gateway, provider: NanoIdp) -> None:
+    alice, bob = provider.token("alice"), provider.token("bob")
+    me: Any = gateway.ask("GET", "/v1/me", token=alice).json
+    assert me["subject"] == "alice"
+    assert set(me["groups"]) == {"viz", "lab"}
+
+    started = gateway.ask("POST", "/start", {"usecase": "demo"}, token=alice)
+    assert started.status == 201, started.body
+    job_id = started.json["job_id"]
+    try:
+        gateway.until(
+            lambda: gateway.ask("GET", f"/status/{job_id}", token=alice).json.get("ready"),
+            f"{job_id} to be ready",
+        )
+        assert handshake(gateway, job_id, alice) == 101
+        for path in (f"/status/{job_id}", f"/status/{'a' * 26}"):
+            assert gateway.ask("GET", path, token=bob).status == 404
+        assert handshake(gateway, job_id, bob) == 404
+
+        bad = {
+            "another application's": provider.token("alice", client="mail"),
+            "an ID token": provider.token("alice", kind="id_token"),
+            "a refresh token": provider.token("alice", kind="refresh_token"),
+            "changed": alice[:-6] + "AAAAAA",
+        }
+        for which, token in bad.items():
+            answer = gateway.ask("GET", f"/status/{job_id}", token=token)
+            assert answer.status == 401, which
+            assert "WWW-Authenticate" in answer.headers, which
+            assert token not in answer.body.decode(), which
+            assert handshake(gateway, job_id, token) == 401, which
+
+        provider.stop()  # its keys are known: nobody notices
+        assert handshake(gateway, job_id, alice) == 101
+    finally:
+        stopped = gateway.ask("POST", f"/stop/{job_id}", token=alice)
+    assert stopped.status == 200
+    for token in (alice, bob, *bad.values()):
+        assert token not in gateway.log
+        assert token.rpartition(".")[2] not in gateway.log
+
+
+def test_s15_a_relay_ends_with_its_token(
+    make_sso: Callable[[list[str]], Gateway], provider: NanoIdp
+) -> None:
+    gateway = make_sso([])  # the provider tells no client of short tokens
+    alice = provider.token("alice")
+    started = gateway.ask("POST", "/start", {"usecase": "demo"}, token=alice)
+    job_id = started.json["job_id"]
+    try:
+        gateway.until(
+            lambda: gateway.ask("GET", f"/status/{job_id}", token=alice).json.get("ready"),
+            f"{job_id} to be ready",
+        )
+        gateway.end(signal.SIGTERM)
+        gateway.start()  # it has not seen the long token that would renew the short one
+        short = {"Authorization": f"Bearer {provider.short_token('alice', 20.0)}"}
+        url = f"ws://{gateway.relay}/{job_id}/renderer"
+        with connect(url, additional_headers=short, open_timeout=PATIENCE) as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(2 * PATIENCE)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+    finally:
+        stopped = gateway.ask("POST", f"/stop/{job_id}", token=alice)
+    assert stopped.status == 200
+
+
+def test_nobody_is_refused_because_the_provider_is_away(
+    gateway: Gateway, provider: NanoIdp
+) -> None:
+    alice = provider.token("alice")
+    provider.stop()
+    for path in ("/v1/me", "/v1/jobs"):
+        answer = gateway.ask("GET", path, token=alice)
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        assert answer.json["code"] == "authenticator_unavailable"
+    assert gateway.ask("GET", "/v1/me").status == 200  # the static token needs no provider
+    assert gateway.ask("GET", "/v1/me", token="garbage").status == 401

@@ -1,0 +1,192 @@
+"""Asking other programs over HTTP, with a bound on everything.
+
+One answer is a status and a body of limited size within a limited time. Redirects are
+not followed (a credential would go where nobody meant it to), cookies are not kept (one
+user's would be sent with another's question), and certificates are always verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, NoReturn
+
+from msgspec import Struct
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+
+__all__ = ["HttpAnswer", "HttpClient", "HttpFailed", "http_client", "read_authorities"]
+
+#: Seconds that an idle connection is kept for the next question.
+_KEEP = 30
+
+
+class HttpFailed(Exception):
+    """There is no answer, or none that is taken; says why, without any credential."""
+
+
+class HttpAnswer(Struct, frozen=True):
+    """Any answer, also an error's; ``body`` is complete."""
+
+    status: int
+    body: bytes
+
+
+class HttpClient:
+    """Asks through ``treq``: a `treq.client.HTTPClient`, or `treq.testing.StubTreq`.
+
+    ``timeout``: seconds from the question to the answer's last octet. ``max_body``:
+    octets of an answer.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, treq: Any, clock: IReactorTime, *, timeout: float = 3.0, max_body: int = 262144
+    ) -> None:
+        self._treq = treq
+        self._clock = clock
+        self._timeout = timeout
+        self._max_body = max_body
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+        """GET ``url``; fails with `HttpFailed`."""
+        return await self._within(self._ask("GET", url, dict(headers or {}), None))
+
+    async def post(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        """POST ``form`` to ``url``; fails with `HttpFailed`."""
+        return await self._within(self._ask("POST", url, dict(headers or {}), dict(form)))
+
+    async def _within(self, asking: Any) -> HttpAnswer:
+        def late(_: object, seconds: float) -> NoReturn:
+            raise HttpFailed(f"no complete answer within {seconds:g} s")
+
+        answer: Deferred[HttpAnswer] = Deferred.fromCoroutine(asking)
+        try:
+            return await answer.addTimeout(self._timeout, self._clock, late)
+        except (ResponseFailed, RequestTransmissionFailed) as error:
+            raise HttpFailed(_said(error)) from None
+        except (ConnectError, ConnectTimeout, ConnectionClosed, DNSLookupError) as error:
+            raise HttpFailed(_said(error)) from None
+        except (HttpFailed, CancelledError):
+            raise
+        except Exception as error:  # an edge: three libraries below have errors of their own
+            self._log.failure("a question failed in an unknown way")
+            raise HttpFailed(type(error).__name__) from None
+
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None
+    ) -> HttpAnswer:
+        response = await self._treq.request(
+            method,
+            url,
+            headers={"Accept": "application/json", **headers},
+            data=form,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._clock,
+        )
+        body = _Body(self._max_body)
+        response.deliverBody(body)
+        return HttpAnswer(response.code, await body.whole)
+
+
+class _Body(Protocol):
+    """Collects an answer's body; ``whole`` fires with it."""
+
+    def __init__(self, most: int) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._hang_up())
+        self._most = most
+        self._parts = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it, up to the limit."""
+        self._parts += data
+        if len(self._parts) > self._most and not self.whole.called:
+            self._parts.clear()
+            self._hang_up()
+            self.whole.errback(HttpFailed(f"the answer is larger than {self._most} octets"))
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # has a default upstream
+        """The body ended, or broke off.
+
+        `PotentialDataLoss` is a failure here: without length nor chunks nobody knows
+        whether this was all.
+        """
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone):
+            self.whole.callback(bytes(self._parts))
+        else:
+            self.whole.errback(HttpFailed("the answer broke off"))
+
+    def _hang_up(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            getattr(transport, "abortConnection", transport.stopProducing)()
+
+
+def http_client(
+    reactor: Any,
+    *,
+    ca_file: Path | None = None,
+    timeout: float = 3.0,
+    max_body: int = 262144,
+    persistent: bool = True,
+) -> HttpClient:
+    """Return a client on the network.
+
+    ``ca_file``: the only authorities that are trusted; without it the system's.
+    ``persistent``: keep connections; not for POST, which must not be repeated when a kept
+    connection turns out to be gone. Raises what `read_authorities` does.
+    """
+    policy = BrowserLikePolicyForHTTPS()
+    if ca_file is not None:
+        policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates(read_authorities(ca_file)))
+    pool = HTTPConnectionPool(reactor, persistent=persistent)
+    pool.cachedConnectionTimeout = _KEEP
+    agent = Agent(reactor, policy, connectTimeout=timeout, pool=pool)
+    no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return HttpClient(HTTPClient(agent, no_cookies), reactor, timeout=timeout, max_body=max_body)
+
+
+def read_authorities(path: Path) -> list[Certificate]:
+    """Return the certificates of a PEM file; raises `OSError`, `ValueError` for none."""
+    text = path.read_bytes()
+    mark = b"-----BEGIN CERTIFICATE-----"
+    blocks = [mark + rest for rest in text.split(mark)[1:]]
+    if not blocks:
+        raise ValueError("holds no certificate in PEM form")
+    try:
+        return [Certificate.loadPEM(block) for block in blocks]
+    except Exception as error:  # pyOpenSSL's own, or cryptography's: both mean the same
+        raise ValueError("holds a certificate that cannot be read") from error
+
+
+def _said(error: BaseException) -> str:
+    """Return what went wrong, as one line; of a list of reasons, the first that says it."""
+    reasons = getattr(error, "reasons", None) or []
+    for reason in reasons:
+        value = reason.value if isinstance(reason, Failure) else reason
+        if value is not None and not isinstance(value, CancelledError):
+            return _said(value)
+    return " ".join(str(error).split())[:200] or type(error).__name__
