@@ -8,11 +8,14 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
+from tests.e2e.conftest import make_gateway
 from tests.launchers import slurm_cluster
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
+
+__all__ = ["local", "make_gateway", "slurm"]
 
 
 @pytest.fixture

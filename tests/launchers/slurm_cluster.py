@@ -44,6 +44,7 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
+MessageTimeout=5
 KillWait=2
 MinJobAge=300
 NodeName=n1 NodeHostname={host} NodeAddr={address} Port={ports[1]} CPUs=4 RealMemory=1000
@@ -107,15 +108,15 @@ class SlurmCluster:
         """Start slurmctld."""
         self._spawn("slurmctld", "-D")
 
-    def kill_controller(self) -> None:
-        """Kill slurmctld."""
+    def end_controller(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End slurmctld; killed, it loses what happened in its last five seconds."""
         process = self._processes.pop("slurmctld")
-        process.kill()
+        process.send_signal(number)
         process.wait(PATIENCE)
 
     def forget_jobs(self) -> None:
         """Let the controller forget all jobs that it ever had, and count from 1 again."""
-        self.kill_controller()
+        self.end_controller(signal.SIGKILL)
         for path in (self.folder / "state").glob("job_state*"):
             path.unlink()
         self.start_controller()

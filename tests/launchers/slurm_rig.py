@@ -6,10 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest_twisted
 from msgspec import convert
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.launchers.slurm_cluster import PATIENCE, SlurmCluster
@@ -62,16 +60,13 @@ class SlurmRig:
             poll_every=0.0,
             extend=True,
         )
-        self._made: list[SlurmLauncher] = []
         self.launcher = self.again()
         self.tags: list[str] = []
 
     def again(self, **settings: Any) -> SlurmLauncher:
         made = replace(self.settings, **settings)
         context = Context("slurm", self.reactor, time.time, self.state_dir, self.state_dir)
-        launcher = self.factory.make(made, context)
-        self._made.append(launcher)
-        return launcher
+        return self.factory.make(made, context)
 
     def launch(self, does: str = "stays", lifetime: float = 3600.0, **plan: Any) -> Launch:
         return self.launch_of(usecase_of({"renderer": does}, **plan), lifetime=lifetime)
@@ -107,8 +102,6 @@ class SlurmRig:
             while self.left():
                 assert time.monotonic() < deadline, "jobs do not end"
                 time.sleep(0.05)
-        for launcher in self._made:
-            pytest_twisted.blockon(Deferred.fromCoroutine(launcher.close()))
 
     async def eventually(self, look: Callable[[], Awaitable[T | None]]) -> T:
         """Return the first result of ``look`` that is not None; bounded."""

@@ -240,7 +240,7 @@ def test_control_characters_are_refused() -> None:
     ("plan", "told"),
     [
         ({"partition": "a b"}, "launch.slurm.partition: 'a b' is not what Slurm takes there"),
-        ({"account": "{parameters.x}"}, "account: '{parameters.x}' names {parameters.x}; known"),
+        ({"account": "{parameters.x}"}, "launch.slurm.account: names {parameters.x}; known"),
         ({"options": ["-p x"]}, "must be one --option"),
         ({"options": ["--output=/x"]}, "--output is set by the gateway"),
         ({"setup": ["a\nb"]}, "must be one line"),
@@ -248,7 +248,8 @@ def test_control_characters_are_refused() -> None:
     ],
 )
 def test_mistakes_in_a_plan_are_told(plan: dict[str, Any], told: str) -> None:
-    usecase = usecase_of({"renderer": "stays"}, **plan)
+    usecase = usecase_of({"renderer": "stays"})
+    usecase.launch["slurm"].update(plan)
     wrong = check_plan(usecase, convert(usecase.launch["slurm"], SlurmPlan))
     assert len(wrong) == 1
     assert told in wrong[0]

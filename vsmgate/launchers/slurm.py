@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from twisted.internet.interfaces import IReactorFromThreads, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IReactorProcess, IReactorThreads, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -96,8 +96,7 @@ class SlurmLauncher:
         )
         self._node = re.compile(settings.nodes, re.ASCII)
         self._clock = IReactorTime(context.reactor)
-        reactor = IReactorFromThreads(context.reactor)
-        self._threads = Threads(reactor, f"slurm {context.name}")
+        self._threads = Threads(IReactorThreads(context.reactor))
         self._ports: dict[str, dict[str, int]] = {}
         self._answer = _Answer()
 
@@ -184,7 +183,7 @@ class SlurmLauncher:
         await self._slurm.remove([path, f"{path}.log"], parsed.user)
 
     async def close(self) -> None:
-        self._threads.close()
+        """Nothing is held: every command and every thread is asked for when it is needed."""
 
     # -- parts -------------------------------------------------------------------------
 
