@@ -4,6 +4,10 @@ from twisted.plugin import IPlugin
 from zope.interface import alsoProvides
 
 from vsmgate.launchers.local import LocalLauncherFactory
+from vsmgate.launchers.slurm import SlurmLauncherFactory
 
 local = LocalLauncherFactory()
 alsoProvides(local, IPlugin)
+
+slurm = SlurmLauncherFactory()
+alsoProvides(slurm, IPlugin)

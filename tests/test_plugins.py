@@ -147,7 +147,7 @@ def test_an_unknown_kind_names_dropins_that_do_not_import(
     assert flush_logged(), "Twisted logs it as well"
     assert registry.broken[str(broken)].startswith(error)
     with pytest.raises(ConfigError) as caught:
-        registry.factory(interfaces.ILauncherFactory, "slurm")
+        registry.factory(interfaces.ILauncherFactory, "pbs")
     assert f"{broken}: {error}" in str(caught.value)
     assert registry.factory(interfaces.ILauncherFactory, "abacus"), "the others still work"
 

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
+from tests.e2e.conftest import make_gateway
+from tests.launchers import slurm_cluster
 from tests.launchers.rig import LocalRig
+from tests.launchers.slurm_cluster import SlurmCluster
+from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
+
+__all__ = ["local", "make_gateway", "slurm"]
 
 
 @pytest.fixture
@@ -31,3 +37,30 @@ async def _cancel_all(rig: LocalRig) -> None:
     for ref in (await rig.launcher.find(rig.tags)).values():
         await rig.launcher.cancel(ref)
     await rig.eventually(rig.gone)
+
+
+@pytest.fixture(scope="session")
+def _slurm_cluster() -> Iterator[SlurmCluster]:
+    """One Slurm for all tests; started by the first that wants it."""
+    cluster = SlurmCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def slurm(
+    require: Callable[[object, str], None], request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[SlurmRig]:
+    """A Slurm launcher on a real cluster; its jobs are over afterwards."""
+    from twisted.internet import reactor
+
+    missing = slurm_cluster.missing()
+    require(not missing, missing)
+    rig = SlurmRig(reactor, request.getfixturevalue("_slurm_cluster"), tmp_path)
+    try:
+        yield rig
+    finally:
+        rig.close()

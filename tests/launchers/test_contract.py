@@ -4,6 +4,7 @@ import pytest
 from msgspec import convert
 
 from tests.launchers.rig import LocalRig
+from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.model import (
     Endpoint,
     Launch,
@@ -26,6 +27,12 @@ class TestLocalLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, local: LocalRig) -> LauncherRig:
         return local
+
+
+class TestSlurmLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, slurm: SlurmRig) -> LauncherRig:
+        return slurm
 
 
 class ScriptedRig:

@@ -1,0 +1,158 @@
+"""What a use case says of Slurm jobs, and the options that ``sbatch`` gets for it.
+
+Pure. Every option is one argv element, checked against a pattern of its own: nothing of a
+user reaches a shell or a ``#SBATCH`` line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from vsmgate.errors import EngineRefused
+from vsmgate.model import Usecase
+from vsmgate.templates import Command, check_command, check_environment, render_environment
+
+__all__ = ["SlurmPlan", "SlurmService", "check_plan", "minutes", "sbatch_options"]
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@+-]{0,199}", re.ASCII)
+_RESOURCE = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:;=&|!*@()\[\]+-]{0,199}", re.ASCII)
+_MEMORY = re.compile(r"(0|[1-9][0-9]{0,11}[KMGT]?)", re.ASCII)
+_COMMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
+
+#: Options that are words: name -> what its value looks like. They are templates.
+_WORDS: Mapping[str, re.Pattern[str]] = {
+    "account": _WORD,
+    "partition": _WORD,
+    "qos": _WORD,
+    "reservation": _WORD,
+    "constraint": _RESOURCE,
+    "gres": _RESOURCE,
+    "memory": _MEMORY,
+    "comment": _COMMENT,
+}
+_OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\x00-\x1f\x7f-\x9f]*)?", re.ASCII)
+#: What the launcher sets itself, or what would make another kind of job of it.
+_RESERVED = {
+    *("array", "batch", "chdir", "clusters", "error", "export", "export-file", "get-user-env"),
+    *("gid", "help", "hold", "ignore-pbs", "input", "job-name", "kill-on-invalid-dep"),
+    *("no-requeue", "open-mode", "output", "parsable", "quiet", "requeue", "test-only", "time"),
+    *("uid", "usage", "verbose", "version", "wait", "wrap", "nodes", "cpus-per-task", "exclusive"),
+    *(name.replace("memory", "mem") for name in _WORDS),
+}
+
+
+class SlurmService(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.slurm.services.NAME]``: how to run a service on the node.
+
+    ``command`` and ``environment`` are templates (`vsmgate.templates`). ``directory``: an
+    absolute path on the node where it starts; without it, the job's own.
+    """
+
+    command: Command
+    environment: dict[str, str] = {}
+    directory: str | None = None
+
+
+class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.slurm]`` of a use case.
+
+    The words (``account`` to ``comment``) are templates. ``memory``: as ``--mem`` has it,
+    ``"0"`` is all of the node. ``setup``: lines of shell that run before the services, as they
+    are (no placeholders). ``options``: more long options of ``sbatch``, as they are. The time
+    limit is not here: it is the job's lifetime.
+    """
+
+    services: dict[str, SlurmService]
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    reservation: str = ""
+    constraint: str = ""
+    gres: str = ""
+    memory: str = ""
+    comment: str = ""
+    nodes: Count = 1
+    cpus_per_task: Count | None = None
+    exclusive: bool = False
+    setup: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def check_plan(usecase: Usecase, plan: SlurmPlan) -> list[str]:
+    """Return what is wrong between a use case and its plan, a sentence each."""
+    return [*_wrong_services(usecase, plan), *_wrong_options(usecase, plan)]
+
+
+def sbatch_options(plan: SlurmPlan, names: Mapping[str, Any], lifetime: float) -> list[str]:
+    """Return the resources as options. ``names``: see `vsmgate.templates.names_of`.
+
+    Raises `EngineRefused`, code ``bad_resource``, for a value that cannot be one.
+    """
+    options = [f"--nodes={plan.nodes}", f"--time={minutes(lifetime)}"]
+    if plan.cpus_per_task is not None:
+        options.append(f"--cpus-per-task={plan.cpus_per_task}")
+    if plan.exclusive:
+        options.append("--exclusive")
+    for word, value in render_environment(_words(plan), names).items():
+        if not value:
+            continue
+        if not _WORDS[word].fullmatch(value):
+            detail = f"The {word} of this job would be {value!r}, which Slurm cannot have."
+            raise EngineRefused(detail, code="bad_resource")
+        options.append(f"--{'mem' if word == 'memory' else word}={value}")
+    return [*options, *plan.options]
+
+
+def minutes(lifetime: float) -> int:
+    """Return a time limit as Slurm counts them: whole minutes, not less than asked for."""
+    return max(1, math.ceil(lifetime / 60.0))
+
+
+def _words(plan: SlurmPlan) -> dict[str, str]:
+    return {word: value for word in _WORDS if (value := getattr(plan, word))}
+
+
+def _wrong_services(usecase: Usecase, plan: SlurmPlan) -> Iterator[str]:
+    for name in sorted(usecase.services.keys() - plan.services.keys()):
+        yield f"launch.slurm.services.{name} is missing: how to run service {name}"
+    for name in sorted(plan.services.keys() - usecase.services.keys()):
+        yield f"launch.slurm.services.{name}: the use case has no service {name}"
+    users: dict[int, str] = {}
+    for name, service in usecase.services.items():
+        if service.port is not None and users.setdefault(service.port, name) != name:
+            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
+        if service.port is not None and service.port < 1024:
+            yield f"services.{name}.port: {service.port} is privileged; Slurm jobs get none such"
+    for name, how in plan.services.items():
+        at = f"launch.slurm.services.{name}"
+        for why in check_command(how.command, usecase.services, usecase.parameters):
+            yield f"{at}.command: {why}"
+        for why in check_environment(how.environment, usecase.services, usecase.parameters):
+            yield f"{at}.environment: {why}"
+        if how.directory is not None and not how.directory.startswith("/"):
+            yield f"{at}.directory: {how.directory!r} must be an absolute path on the nodes"
+
+
+def _wrong_options(usecase: Usecase, plan: SlurmPlan) -> Iterator[str]:
+    words = _words(plan)
+    for why in check_environment(words, usecase.services, usecase.parameters):
+        yield f"launch.slurm.{why}"
+    for word, value in words.items():
+        if not {"{", "}"} & set(value) and not _WORDS[word].fullmatch(value):
+            yield f"launch.slurm.{word}: {value!r} is not what Slurm takes there"
+    for option in plan.options:
+        match = _OPTION.fullmatch(option)
+        if match is None:
+            yield f"launch.slurm.options: {option!r} must be one --option or --option=value"
+        elif match[1] in _RESERVED:
+            yield f"launch.slurm.options: --{match[1]} is set by the gateway or has its own key"
+    for line in plan.setup:
+        if "\0" in line or "\n" in line:
+            yield f"launch.slurm.setup: {line!r} must be one line"

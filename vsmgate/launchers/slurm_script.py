@@ -1,0 +1,211 @@
+"""The batch script of a job: the only place where text for a shell is made.
+
+Pure. What users chose reaches it as arguments and environment of the services, each quoted
+by `shlex.quote`. Ports that are not fixed are chosen on the node, where the script finds
+them; until then a mark stands for each, which `_word` turns into the shell's variable.
+
+In the folder of the job the script leaves (`vsmgate.launchers.slurm_folder` reads them)::
+
+    job             the job's number, once it runs
+    ports           NAME PORT, a line for each service
+    NAME.stdout     outputs of each service
+    NAME.stderr
+    NAME.status     its exit code
+    exit            how it ended: ``service NAME STATUS`` or ``terminated SECONDS LIMIT``
+    work/           the job's own: ``{directory}``, and where its services start
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from string import Template
+from typing import Any, NamedTuple
+
+from vsmgate.errors import BadParameters, Problem
+from vsmgate.launchers.slurm_plan import SlurmPlan, minutes
+from vsmgate.model import Endpoint, Launch
+from vsmgate.templates import names_of, render_command, render_environment
+
+__all__ = ["Place", "names_for", "render_script"]
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Place(NamedTuple):
+    """Where jobs run: their folder, what to bind, the first and last port, the Python there."""
+
+    folder: str
+    bind: str
+    ports: tuple[int, int]
+    python: str
+    shared: bool
+
+
+_HEAD = Template("""\
+#!/bin/bash
+# $tag: made by vsmgate.
+umask $umask
+folder=$folder
+mkdir -- "$$folder" "$$folder/work" && cd -- "$$folder/work" || exit 90
+printf '%s\\n' "$$SLURM_JOB_ID" >"$$folder/job"
+set -m  # every service is a process group of its own
+
+# -- how it ends ----------------------------------------------------------------------
+names=($names)
+groups=()
+finish() {
+    trap '' TERM USR1
+    local status=143 told="terminated $$SECONDS $limit" name found ended=
+    if [ "$$1" = service ]; then
+        for name in "$${names[@]}"; do
+            [ -s "$$folder/$$name.status" ] || continue
+            read -r found <"$$folder/$$name.status"
+            if [ -z "$$ended" ] || [ "$$status" = 0 ]; then ended=$$name status=$$found; fi
+        done
+        [ -z "$$ended" ] || told="service $$ended $$status"
+    fi
+    printf '%s\\n' "$$told" >"$$folder/exit.new" && mv -f -- "$$folder/exit.new" "$$folder/exit"
+    for group in "$${groups[@]}"; do kill -TERM -- "-$$group" 2>/dev/null; done
+    for _ in {1..50}; do
+        local left=
+        for group in "$${groups[@]}"; do kill -0 -- "-$$group" 2>/dev/null && left=yes; done
+        [ "$$left" ] || break
+        sleep 0.1
+    done
+    exit "$$status"
+}
+trap 'finish service' USR1
+trap 'finish terminated' TERM
+
+# -- what the site wants first ------------------------------------------------------------
+$setup
+
+# -- ports ------------------------------------------------------------------------------
+# From the job's number on, so that two jobs on a node do not look at the same ones at once.
+next=$$(($low + SLURM_JOB_ID * $count % $span))
+busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+choose() {
+    local tries=$span hex
+    while ((tries-- > 0)); do
+        port=$$next
+        next=$$((next < $high ? next + 1 : $low))
+        printf -v hex ':%04X ' "$$port"
+        [[ $$busy == *"$$hex"* || $fixed == *" $$port "* ]] || return 0
+    done
+    echo 'vsmgate: no port is free on this node' >&2
+    exit 91
+}
+""")
+
+_SERVICE = Template("""\
+(
+    (
+        cd -- $directory || exit 92
+        export $exports
+        exec $command
+    )
+    echo $$? >"$$folder/$name.status"
+    kill -USR1 $$$$
+) </dev/null >"$$folder/$name.stdout" 2>"$$folder/$name.stderr" &
+groups+=($$!)
+""")
+
+
+def names_for(launch: Launch, place: Place) -> dict[str, dict[str, Any]]:
+    """Return, for each service, placeholder -> value; ports that are not known are marks."""
+    endpoints = {name: Endpoint(place.bind, 0) for name in launch.usecase.services}
+    result = {}
+    for service in launch.usecase.services:
+        names = names_of(
+            service,
+            endpoints,
+            launch.parameters,
+            job=launch.job_id,
+            owner=launch.owner,
+            python=place.python,
+            directory=f"{place.folder}/{launch.job_id}/work",
+        )
+        names["port"] = _mark(launch, service)
+        names.update((f"ports.{name}", _mark(launch, name)) for name in launch.usecase.services)
+        result[service] = names
+    return result
+
+
+def render_script(launch: Launch, place: Place) -> str:
+    """Return the script; raises `BadParameters` for values that cannot be arguments."""
+    plan: SlurmPlan = launch.plan
+    services = launch.usecase.services
+    low, high = place.ports
+    fixed = [str(service.port) for service in services.values() if service.port is not None]
+    head = _HEAD.substitute(
+        tag=launch.tag,
+        umask="027" if place.shared else "077",
+        folder=shlex.quote(f"{place.folder}/{launch.job_id}"),
+        names=" ".join(services),
+        limit=60 * minutes(launch.lifetime),
+        setup="\n".join(plan.setup) or ":",
+        low=low,
+        high=high,
+        span=high - low + 1,
+        count=len(services),
+        fixed=shlex.quote(f" {' '.join(fixed)} "),
+    )
+    variables = {name: f"port_{index}" for index, name in enumerate(services)}
+    parts = [head]
+    for name, service in services.items():
+        chosen = f"{variables[name]}={service.port}"
+        parts.append(chosen if service.port else f"choose; {variables[name]}=$port")
+    lines = " ".join(f'"{name} ${variables[name]}"' for name in services)
+    parts.append(f"printf '%s\\n' {lines} >\"$folder/ports.new\" &&")
+    parts.append('    mv -f -- "$folder/ports.new" "$folder/ports" || exit 90')
+    parts.append("\n# -- the services ---------------------------------------------------------")
+    for name, names in names_for(launch, place).items():
+        parts.append(_service(launch, name, names, variables))
+    parts.append("wait\nfinish service")
+    return "\n".join([*parts, ""])
+
+
+def _service(
+    launch: Launch, name: str, names: Mapping[str, Any], variables: Mapping[str, str]
+) -> str:
+    how = launch.plan.services[name]
+    marks = {_mark(launch, service): variable for service, variable in variables.items()}
+    environment = render_environment(how.environment, names)
+    environment |= {
+        "VSMGATE_TAG": launch.tag,
+        "VSMGATE_JOB": launch.job_id,
+        "VSMGATE_SERVICE": name,
+        "VSMGATE_HOST": names["host"],
+        "VSMGATE_PORT": names["port"],
+    }
+    for service in launch.usecase.services:
+        environment[f"VSMGATE_PORT_{service.upper().replace('-', '_')}"] = names[f"ports.{service}"]
+    return _SERVICE.substitute(
+        name=name,
+        directory=_word(how.directory or names["directory"], marks),
+        exports=" ".join(f"{key}={_word(value, marks)}" for key, value in environment.items()),
+        command=" ".join(_word(part, marks) for part in render_command(how.command, names)),
+    )
+
+
+def _mark(launch: Launch, service: str) -> str:
+    """Return what stands for a port; nobody knew the job's id when its parameters were chosen."""
+    return f"<port {launch.job_id} {service}>"
+
+
+def _word(text: str, marks: Mapping[str, str]) -> str:
+    """Return ``text`` as one word of the shell, with variables where marks stand."""
+    plain = text
+    for mark in marks:
+        plain = plain.replace(mark, "")
+    if _CONTROLS.search(plain):
+        raise BadParameters(
+            "A parameter has a control character, which a Slurm job cannot take.",
+            problems=[Problem("/", "must not contain a control character")],
+        )
+    quoted = shlex.quote(text)
+    for mark, variable in marks.items():
+        quoted = quoted.replace(mark, f"'\"${variable}\"'")
+    return quoted
