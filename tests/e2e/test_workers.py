@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ def server_of(socket: ClientConnection, pids: list[int]) -> int:
             inodes.add(f"socket:[{fields[9]}]")
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            if os.readlink(descriptor) in inodes:
-                return pid
+            with suppress(FileNotFoundError):  # the worker closed it meanwhile
+                if os.readlink(descriptor) in inodes:
+                    return pid
     pytest.fail("nobody serves it")
 
 

@@ -72,7 +72,6 @@ class Driver:
         self._unknown: dict[str, tuple[int, float]] = {}
         self._cancelled: dict[str, float] = {}
         self.ticker = Ticker(f"driver {name}", self._tick, clock)
-        self.polls = 0
 
     # -- from outside -------------------------------------------------------------
 
@@ -196,7 +195,6 @@ class Driver:
         refs = {job.engine_ref: job.id for job in self._jobs() if job.engine_ref is not None}
         if not refs:
             return
-        self.polls += 1
         seen = await self.ask(self.launcher.poll(refs.keys()))
         now = self._wall()
         for ref, job_id in refs.items():

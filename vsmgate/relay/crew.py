@@ -77,11 +77,6 @@ class Crew(Service):
         """Where the workers listen; 0 while they do not."""
         return 0 if self._listening is None else int(self._listening.getsockname()[1])
 
-    @property
-    def pids(self) -> list[int]:
-        """The workers' process ids."""
-        return [worker.transport.pid for worker in self._workers if worker.transport is not None]
-
     def startService(self) -> None:
         """Listen, and start the workers in the next turn."""
         super().startService()
