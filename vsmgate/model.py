@@ -157,7 +157,8 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     the largest message, and then None means 64 MiB. ``idle_timeout``: a relay without
     octets either way for so long is closed. ``max_clients``: relays at a time. ``http``:
     plain requests are passed on too, and addresses below the service's; ``prefix``: with
-    ``/JOB/SERVICE`` before them, or without.
+    ``/JOB/SERVICE`` before them, or without. ``secret``: the gateway shows it the job's
+    secret (see `Launch`) at every connection, as ``Authorization: Bearer``.
     """
 
     port: Port | None = None
@@ -171,6 +172,7 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     http: bool = False
     prefix: Prefix = Prefix.STRIP
     tls: ServiceTls | None = None
+    secret: bool = False
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -335,7 +337,10 @@ class Launch(Struct, frozen=True):
 
     ``plan``: the use case's table for this kind of engine, read into the factory's
     ``plan`` type. ``parameters`` are checked and complete (defaults filled in).
-    ``lifetime``: seconds after which the engine may end it by itself.
+    ``lifetime``: seconds after which the engine may end it by itself. ``secret``: what the
+    gateway shows to those services that ask for it; they find it in their environment as
+    ``VSMGATE_SECRET``, and it must not get where others can read it (an argument, a script,
+    a comment); None where no service asks.
     """
 
     job_id: str
@@ -344,6 +349,7 @@ class Launch(Struct, frozen=True):
     plan: Any
     parameters: dict[str, Any]
     lifetime: float
+    secret: Secret | None = None
 
     @property
     def tag(self) -> str:
