@@ -100,6 +100,8 @@ class Gateway(MultiService):
             name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice)
             for name, launcher in launchers.items()
         }
+        for driver in self.drivers.values():
+            driver.submitter.peers.update({n: d.accept for n, d in self.drivers.items()})
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
         self._dialler = Dialler(reactor)
@@ -140,8 +142,8 @@ class Gateway(MultiService):
                 reactor,
                 wall,
             )
-            tickers = [driver.ticker for driver in self.drivers.values()]
-            self._watching += [*tickers, prober, reaper.ticker]
+            driving = [s for driver in self.drivers.values() for s in driver.services]
+            self._watching += [*driving, prober, reaper.ticker]
         self._certificates = {
             where: Certificates(face.tls, f"{where}.tls")
             for where, face in (("master", config.master), ("relay", config.relay))

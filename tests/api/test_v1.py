@@ -94,6 +94,7 @@ def test_job(face: Any) -> None:
         "parameters": {},
         "owner": "ann",
         "launcher": "local",
+        "launcher_reason": None,
         "engine_ref": "4711",
         "state": "ready",
         "reason": None,

@@ -108,7 +108,7 @@ class House:
             clock,
             clock.seconds,
         )
-        self.services = (self.driver.ticker, self.reaper.ticker, self.activity.ticker)
+        self.services = (*self.driver.services, self.reaper.ticker, self.activity.ticker)
         for service in self.services:
             service.startService()
         self.clock.advance(0)

@@ -67,7 +67,10 @@ class TimingsView(Struct, frozen=True):
 
 
 class JobView(Struct, frozen=True):
-    """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked."""
+    """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked.
+
+    ``launcher_reason``: why it was given to that launcher, where there was a choice.
+    """
 
     id: str
     name: str
@@ -75,6 +78,7 @@ class JobView(Struct, frozen=True):
     parameters: dict[str, Any]
     owner: str
     launcher: str
+    launcher_reason: str | None
     engine_ref: str | None
     state: State
     reason: Reason | None
@@ -103,13 +107,17 @@ class UsecaseServiceView(Struct, frozen=True):
 
 
 class UsecaseView(Struct, frozen=True):
-    """What may be started; ``parameters`` is the JSON Schema of its parameters."""
+    """What may be started; ``parameters`` is the JSON Schema of its parameters.
+
+    ``launchers``: where it may run, the preferred one first; ``launcher`` is that one.
+    """
 
     name: str
     title: str
     description: str
     default: bool
     launcher: str
+    launchers: tuple[str, ...]
     services: dict[str, UsecaseServiceView]
     parameters: dict[str, Any]
     limits: Limits
@@ -177,6 +185,7 @@ class Views:
             parameters=job.parameters,
             owner=job.owner,
             launcher=job.usecase.launcher,
+            launcher_reason=job.launcher_reason or None,
             engine_ref=job.engine_ref,
             state=job.state,
             reason=job.reason,
@@ -210,6 +219,7 @@ class Views:
             description=usecase.description,
             default=usecase.name == self.jobs.default_usecase,
             launcher=usecase.launcher,
+            launchers=usecase.choices,
             services={name: _service(spec) for name, spec in usecase.services.items()},
             parameters=usecase.parameters,
             limits=self.limits(usecase),

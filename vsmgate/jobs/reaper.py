@@ -41,6 +41,13 @@ def overdue(
         wait = limits.queue_timeout or config.queue_timeout
         if wait is not None and now - job.created_at > wait:
             return Reason("queue_timeout", f"The job waited more than {wait:g} s in the queue.")
+    if job.state is State.STARTING and timings.starting_at is not None:
+        wait = limits.start_timeout or config.start_timeout
+        if now - timings.starting_at > wait:
+            said = f" It said last: {job.reason.message}" if job.reason else ""
+            native = job.reason.native if job.reason else ""
+            text = f"The engine did not get the job to run within {wait:g} s.{said}"
+            return Reason("never_ready", text, native)
     if job.state is State.RUNNING and timings.running_at is not None:
         wait = limits.start_timeout or config.start_timeout
         if now - timings.running_at > wait:
@@ -107,7 +114,7 @@ class Reaper:
             return
         driver = self._drivers.get(job.usecase.launcher)
         if driver is not None:
-            driver.ticker.nudge()
+            driver.nudge()
 
     async def _forget(self, now: float) -> None:
         """Remove jobs that ended long ago, and what their engines keep of them."""
