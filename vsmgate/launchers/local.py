@@ -34,8 +34,16 @@ from vsmgate.errors import (
     Problem,
 )
 from vsmgate.hands.processes import spawn
-from vsmgate.interfaces import Context, IExtendable, ILauncher, ILauncherFactory, ITargets
+from vsmgate.interfaces import (
+    Context,
+    IEngineCheck,
+    IExtendable,
+    ILauncher,
+    ILauncherFactory,
+    ITargets,
+)
 from vsmgate.launchers import local_supervisor
+from vsmgate.launchers.local_check import check_machine
 from vsmgate.launchers.local_folder import JobFolder
 from vsmgate.launchers.local_ports import Ports
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, refusal
@@ -99,7 +107,7 @@ class LocalLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher, IExtendable)
+@implementer(ILauncher, IExtendable, IEngineCheck)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
 
@@ -186,6 +194,13 @@ class LocalLauncher:
         except OSError as error:
             raise EngineUnreachable(f"The new limit cannot be kept: {error.strerror}.") from None
         send(found, signal.SIGHUP)
+
+    # -- IEngineCheck ------------------------------------------------------------------
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_machine(
+            IReactorProcess(self._context.reactor), self._context.state_dir, self._settings.bind
+        )
 
     # -- starting ----------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from vsmgate.errors import BadParameters, ConfigError, EngineRefused, EngineUnre
 from vsmgate.hands.threads import Threads
 from vsmgate.interfaces import (
     Context,
+    IEngineCheck,
     IExtendable,
     ILauncher,
     ILauncherFactory,
@@ -32,6 +33,7 @@ from vsmgate.interfaces import (
 )
 from vsmgate.launchers import slurm_folder
 from vsmgate.launchers.slurm_answers import SlurmJob
+from vsmgate.launchers.slurm_check import check_slurm
 from vsmgate.launchers.slurm_client import SlurmClient
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
@@ -67,7 +69,7 @@ class SlurmLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher)
+@implementer(ILauncher, IEngineCheck)
 class SlurmLauncher:
     """Jobs on one cluster."""
 
@@ -184,6 +186,9 @@ class SlurmLauncher:
 
     async def close(self) -> None:
         """Nothing is held: every command and every thread is asked for when it is needed."""
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_slurm(self._slurm, self._threads, Path(self._folder), own=self._own)
 
     # -- parts -------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
 
-__all__ = ["JOB_FORMAT", "RECORD_FORMAT", "SlurmJob", "failure", "is_unknown_job"]
+__all__ = ["JOB_FORMAT", "RECORD_FORMAT", "SlurmJob", "failure"]
 __all__ += ["parse_jobs", "parse_json", "parse_number", "parse_records"]
+__all__ += ["Partition", "is_unknown_job", "parse_partitions"]
 
 #: No value has it, whereas job names and reasons of other people may hold anything printable.
 _SEPARATOR = "\x1f"
@@ -122,6 +123,24 @@ def parse_json(data: bytes) -> list[SlurmJob]:
         )
         for job in answer.jobs
     ]
+
+
+class Partition(Struct, frozen=True):
+    """A partition; ``works``: it is up, and not all of its nodes are down."""
+
+    name: str
+    works: bool
+
+
+def parse_partitions(text: str) -> list[Partition]:
+    """Return what ``sinfo --format=%R|%a|%F`` lists; ``%F`` is allocated/idle/other/total."""
+    found = []
+    for line in text.splitlines():
+        name, _, rest = line.strip().partition("|")
+        state, _, counts = rest.partition("|")
+        nodes = [count for count in counts.split("/")[:2] if count not in ("", "0")]
+        found.append(Partition(name, state == "up" and bool(nodes)))
+    return found
 
 
 # -- failures ------------------------------------------------------------------------------

@@ -15,12 +15,14 @@ from vsmgate.hands.commands import Completed, run
 from vsmgate.launchers.slurm_answers import (
     JOB_FORMAT,
     RECORD_FORMAT,
+    Partition,
     SlurmJob,
     failure,
     is_unknown_job,
     parse_jobs,
     parse_json,
     parse_number,
+    parse_partitions,
     parse_records,
 )
 
@@ -147,6 +149,13 @@ class SlurmClient:
             detail = f"Slurm does not extend the job: {error.native or error.detail}"
             raise EngineRefused(detail, code="not_extendable", native=error.native)
         raise error
+
+    async def partitions(self) -> list[Partition]:
+        """Return the cluster's partitions."""
+        done = await self._run(["sinfo", "--noheader", "--format=%R|%a|%F"])
+        if done.status != 0:
+            raise _unreachable("sinfo", done)
+        return parse_partitions(_text(done.out))
 
     async def remove(self, paths: Sequence[str], owner: str) -> None:
         """Remove files and folders of a job, as their owner."""
