@@ -40,6 +40,14 @@ FRAME = b"\x81\x82\0\0\0\0hi"
 REPLY = b"\x81\x02hi"
 
 
+def test_a_service_that_asks_is_shown_the_jobs_secret() -> None:
+    rig = Rig(FakeDesk(renderer=Service(secret=True)))
+    rig.asked(request(f"/{JOB}/renderer?token={TOKEN}"))
+    asked = rig.service().read()
+    assert head_in(asked).all("Authorization") == ("Bearer of-the-job",)
+    assert TOKEN.encode() not in asked
+
+
 @pytest.mark.criterion("C-1", "C-16", "C-24")
 def test_the_whole_way() -> None:
     rig = Rig(FakeDesk(renderer=Service(path="/ws")))
