@@ -542,6 +542,21 @@ def test_slow_heads() -> None:
     assert problem(slow)[0] == 408
 
 
+@pytest.mark.criterion("S-10")
+def test_few_may_wait_at_the_door() -> None:
+    rig = Rig(max_unauthenticated_per_address=2)
+    silent, known = rig.client(), rig.asked(request())
+    assert rig.clock.tcpClients  # it was admitted, and waits for the service
+    slow = rig.client()
+    assert problem(rig.client())[0] == 429
+    silent.drop()
+    assert not rig.client().read()
+    rig.clock.advance(60)
+    assert slow.aborted
+    assert known.read()
+    assert not rig.client().read()
+
+
 def test_a_refused_client_that_stays_is_dropped() -> None:
     rig = Rig()
     client = rig.asked(b"nonsense\r\n\r\n")
