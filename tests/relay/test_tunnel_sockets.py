@@ -83,13 +83,6 @@ def make_rig(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.mark.criterion("C-10")
-@pytest.mark.parametrize(
-    "make_rig",
-    [on_loopback, on_tls, on_engine, on_mixed],
-    ids=["transports", "tls", "sockets", "mixed"],
-)
-@pytest.mark.parametrize("to_client", [True, False], ids=["down", "up"])
 async def all_acknowledged(wire: Any) -> None:
     """Wait until the peer's kernel has all that was sent: it is there, whoever reads or not."""
     for _ in range(100_000):
@@ -99,6 +92,13 @@ async def all_acknowledged(wire: Any) -> None:
     pytest.fail("an octet stays without acknowledgement")
 
 
+@pytest.mark.criterion("C-10")
+@pytest.mark.parametrize(
+    "make_rig",
+    [on_loopback, on_tls, on_engine, on_mixed],
+    ids=["transports", "tls", "sockets", "mixed"],
+)
+@pytest.mark.parametrize("to_client", [True, False], ids=["down", "up"])
 @pytest_twisted.ensureDeferred
 async def test_stalled_reader_of_a_long_stream(make_rig: Any, to_client: bool) -> None:
     """The gateway holds little, the writer blocks, and nothing is lost or changed."""
