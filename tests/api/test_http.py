@@ -48,6 +48,7 @@ def test_method_not_allowed(face: Any, method: str, target: str, allow: str) -> 
     assert (answer.status, answer.headers["Allow"]) == (405, allow)
 
 
+@pytest.mark.criterion("S-30")
 def test_what_every_answer_has(face: Any) -> None:
     job = face.job()
     for method, target in [
@@ -131,6 +132,7 @@ def test_an_octet_at_a_time(face: Any) -> None:
     assert answers(said) == [201, 200]
 
 
+@pytest.mark.criterion("S-11", "S-12")
 @pytest.mark.parametrize(
     ("octets", "status"),
     [
@@ -245,6 +247,7 @@ def test_an_idle_connection_ends(face: Any) -> None:
     assert wire.transport.value().count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.criterion("S-10")
 @pytest.mark.parametrize(
     ("head", "seconds"), [(GET, 8), (GET + b"Content-Length: 900\r\n\r\n", 60)]
 )
@@ -272,6 +275,7 @@ def test_who_says_nothing_goes(face: Any) -> None:
     assert not wire.transport.value()
 
 
+@pytest.mark.criterion("S-10")
 def test_few_may_wait_at_the_door() -> None:
     face = Face(master=MasterConfig(port=0, max_unauthenticated_per_address=2))
     known, waiting, refused = face.wire(), face.wire(), face.wire()
@@ -296,6 +300,7 @@ def test_the_clock_stands_while_a_call_is_served(face: Any) -> None:
     assert not wire.closing
 
 
+@pytest.mark.criterion("S-30")
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), GatewayError("secret")])
 def test_our_own_faults_are_opaque(
     face: Any, error: Exception, flush_logged: Callable[..., list[Failure]]
