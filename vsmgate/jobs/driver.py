@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from vsmgate.config import JobsConfig
 from vsmgate.errors import EngineError, NoSuchJob
 from vsmgate.interfaces import ILauncher
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.line import Line
@@ -26,6 +27,7 @@ from vsmgate.jobs.ticker import Ticker
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Job,
+    Launch,
     LogStream,
     Observation,
     Phase,
@@ -62,6 +64,7 @@ class Driver:
         clock: IReactorTime,
         wall: Callable[[], float],
         notice: float = 0.0,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self.name = name
         self.launcher = launcher
@@ -71,11 +74,13 @@ class Driver:
         self._clock = clock
         self._wall = wall
         self._notice = notice
+        self._plans = plans
+        self._secrets = secrets
         self._unknown: dict[str, tuple[int, float]] = {}
         self._cancelled: dict[str, float] = {}
         self.ticker = Ticker(f"driver {name}", self._tick, clock)
         self.submitter = Submitter(
-            self.line, plans, book, config, clock, wall, placed=self.ticker.nudge
+            self.line, self._launch, book, config, clock, wall, placed=self.ticker.nudge
         )
 
     # -- from outside -------------------------------------------------------------
@@ -111,6 +116,11 @@ class Driver:
     async def ask(self, answer: Awaitable[T]) -> T:
         """Await a launcher's answer, for a bounded time."""
         return await self.line.ask(answer)
+
+    def _launch(self, job: Job) -> Launch:
+        secret = self._secrets.wanted(job.id, job.usecase) if self._secrets else None
+        plan = self._plans(job)
+        return Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime, secret)
 
     # -- one pass -----------------------------------------------------------------
 

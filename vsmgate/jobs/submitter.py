@@ -44,6 +44,7 @@ NEVER_TAKEN = Reason("cancelled_by_user", "The job was stopped before its engine
 class Submitter(MultiService):
     """Submits the jobs of one launcher; ``ticker`` looks for those that are in doubt.
 
+    ``launches`` fails with `EngineRefused` for a job that its launcher cannot run any more.
     ``placed``: called when the engine has one more job. ``peers``: launcher's name -> what
     takes a job that moves on to it.
     """
@@ -53,7 +54,7 @@ class Submitter(MultiService):
     def __init__(
         self,
         line: Line,
-        plans: Callable[[Job], Any],
+        launches: Callable[[Job], Launch],
         book: JobBook,
         config: JobsConfig,
         clock: IReactorTime,
@@ -64,7 +65,7 @@ class Submitter(MultiService):
         self.peers: dict[str, Callable[[Job], None]] = {}
         self.attempts = Attempts(config.poll_fastest, clock)
         self._line = line
-        self._plans = plans
+        self._launches = launches
         self._book = book
         self._config = config
         self._wall = wall
@@ -171,14 +172,13 @@ class Submitter(MultiService):
         """Ask the engine to take a job."""
         line, first = self._line, self.attempts.untried(job.id)
         try:
-            plan = self._plans(job)
+            launch = self._launches(job)
             if first and self._next(job) is not None:
                 # As long as it was not asked to take it, the job may go elsewhere.
                 await line.query(lambda: line.launcher.find([job.tag]))
             elif line.open:
                 raise EngineUnreachable(line.trouble)
             self.attempts.begin(job.id)
-            launch = Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime)
             ref = await line.ask(line.launcher.submit(launch))
         except EngineRefused as error:
             await self._refused(job, error, first)
