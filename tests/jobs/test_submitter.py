@@ -57,6 +57,7 @@ def test_a_submission_that_hangs_delays_no_poll_and_no_other_start(house: House)
 
 
 def test_a_few_submissions_go_on_at_a_time(house: House) -> None:
+    assert CONCURRENT == 4
     house.launcher.hold("submit")
     for _ in range(CONCURRENT + 3):
         begin(house)
@@ -78,7 +79,7 @@ def test_a_submission_that_is_never_answered_is_looked_for_before_each_new_try(
     house.launcher.calls.clear()
     house.pass_time(300)
     calls = [verb for verb in verbs(house.launcher) if verb != "poll"]
-    assert calls.count("submit") >= 3
+    assert 3 <= calls.count("submit") <= 60  # pauses grow up to half a minute in the mean
     assert all(before == "find" for before, now in pairwise(calls) if now == "submit")
     # The engine answers all else, so nothing of it is stale.
     assert not house.desk.problems()
