@@ -31,7 +31,9 @@ from vsmgate.hands.lockfile import LockFile
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
@@ -111,6 +113,7 @@ class Gateway(MultiService):
             self._activity.note,
             assembly.rules,
         )
+        doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall)
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -121,6 +124,7 @@ class Gateway(MultiService):
             quota,
             reactor,
             wall,
+            doctor,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -128,7 +132,10 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules)
+            self._book.watch(Chronicle().note)
+            prober = Prober(
+                self._book, reactor, wall, self._dialler, assembly.rules, doctor.examine
+            )
             reaper = Reaper(
                 self._book,
                 assembly.store,

@@ -7,20 +7,24 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
+from vsmgate.hands.dialling import Dialler
 from vsmgate.interfaces import IAuthenticator
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.targets import ANYWHERE
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -97,6 +101,10 @@ class House:
             clock.seconds,
         )
         self.access = Access(self.book, self.store, [Names()], clock.seconds, self.activity.note)
+        self.network = MemoryReactorClock()
+        self.doctor = Doctor(
+            self.access, drivers, Dialler(self.network), {"engine": ANYWHERE}, clock.seconds
+        )
         self.desk = JobDesk(
             self.book,
             self.store,
@@ -107,6 +115,7 @@ class House:
             self._quota,
             clock,
             clock.seconds,
+            self.doctor,
         )
         self.services = (self.driver.ticker, self.reaper.ticker, self.activity.ticker)
         for service in self.services:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import House
+from vsmgate.diagnosis import Finding, Step, failure, passed
 from vsmgate.errors import ServiceRefused
 from vsmgate.hands.dialling import Dialler
 from vsmgate.jobs import prober as prober_module
@@ -30,7 +33,10 @@ class Probed:
         self.house = house
         self.answering: set[int] = set()
         self.probes = 0
-        self.prober = Prober(house.book, house.clock, house.clock.seconds, Dialler(house.clock), {})
+        self.examined: list[str] = []
+        self.prober = Prober(
+            house.book, house.clock, house.clock.seconds, Dialler(house.clock), {}, self._examine
+        )
         monkeypatch.setattr(prober_module, "probe", self._probe)
         self.prober.startService()
 
@@ -42,6 +48,12 @@ class Probed:
         port = endpoint.port  # type: ignore[attr-defined]
         if port not in self.answering:
             raise ServiceRefused(f"127.0.0.1:{port} refused")
+
+    async def _examine(self, job: Job, name: str) -> Sequence[Step]:
+        self.examined.append(name)
+        if job.endpoints[name].port in self.answering:
+            return []
+        return [passed("name", "it is an address"), failure("tcp", Finding("tcp_refused", "no"))]
 
     def running_job(self) -> Job:
         job = self.house.start()
@@ -107,3 +119,56 @@ def test_stopping_leaves_no_timer(probed: Probed) -> None:
     probed.house.end()
     probed.house.pass_time(1)
     assert not probed.house.clock.getDelayedCalls()
+
+
+def test_a_job_that_stays_silent_says_at_which_step(probed: Probed) -> None:
+    house, job = probed.house, probed.running_job()
+    house.pass_time(8)
+    early = house.get(job).reason
+    assert early is not None
+    assert early.code == "starting"
+    house.pass_time(10)
+    told = house.get(job).reason
+    assert told is not None
+    assert told.code == "not_answering"
+    assert told.message.startswith("renderer does not answer (tcp: nothing listens at the port).")
+    assert "logs" in told.message, "what usually helps"
+    house.pass_time(60)  # the engine is polled meanwhile
+    assert house.get(job).reason == told
+    assert probed.examined == ["renderer"], "nothing new, so it was not looked at again"
+    probed.answering.add(5000)
+    house.pass_time(8)
+    other = house.get(job).reason
+    assert other is not None
+    assert other.message.startswith("backend does not answer")
+    probed.answering.add(8000)
+    house.pass_time(8)
+    ready = house.get(job)
+    assert (ready.state, ready.reason) == (State.READY, None)
+
+
+def test_a_job_that_never_answered_ends_with_what_was_found(probed: Probed) -> None:
+    house, job = probed.house, probed.running_job()
+    house.pass_time(310)
+    ended = house.get(job).reason
+    assert ended is not None
+    assert ended.code == "never_ready"
+    assert "renderer does not answer (tcp:" in ended.message
+
+
+def test_a_stop_in_the_middle_of_an_examination_leaves_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed = Probed(house, monkeypatch)
+    cancelled: list[object] = []
+
+    async def forever(job: Job, name: str) -> Sequence[Step]:
+        await Deferred(cancelled.append)
+        return []
+
+    monkeypatch.setattr(probed.prober, "_examine", forever)
+    probed.running_job()
+    house.pass_time(15)
+    assert not cancelled
+    probed.prober.stopService()
+    assert cancelled

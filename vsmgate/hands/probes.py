@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
 from vsmgate.hands.dialling import Dialler
-from vsmgate.model import Endpoint, Health, ServiceTls
+from vsmgate.model import Endpoint, Health, Secret, ServiceTls
 from vsmgate.targets import TargetRule
 
-__all__ = ["probe"]
+__all__ = ["Question", "probe", "request_for"]
 
 _GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
 
@@ -69,12 +69,9 @@ async def _ask(
     health: Health,
     tls: ServiceTls | None,
 ) -> None:
-    template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
-    if health.http is None and health.kind == "tcp":
-        template = ""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    request = template.format(path=path, host=host, port=endpoint.port).encode("ascii")
-    question = _Question(request)
+    request = request_for(endpoint, path, health)
+    path = health.http or path
+    question = Question(request)
     factory = Factory.forProtocol(lambda: question)
     factory.noisy = False
     await dialler.connect(factory, endpoint, rule, health.timeout, tls)
@@ -86,13 +83,30 @@ async def _ask(
         return
     found = _STATUS_LINE.match(line)
     status = int(found[1]) if found else 0
-    good = status == 101 if template is _UPGRADE else 200 <= status < 300
+    good = 200 <= status < 300 if health.http else status == 101
     if not good:
         said = str(status) if status else "something that is not HTTP"
         raise BadHandshake(f"{endpoint.host}:{endpoint.port}{path} answered {said}.")
 
 
-class _Question(Protocol):
+def request_for(
+    endpoint: Endpoint, path: str, health: Health, secret: Secret | None = None
+) -> bytes:
+    """Return what a probe sends: nothing, where the connection is enough.
+
+    ``path`` is the WebSocket's; ``secret`` is shown as a bearer's.
+    """
+    template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
+    if health.http is None and health.kind == "tcp":
+        return b""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    head = template.format(path=path, host=host, port=endpoint.port)
+    if secret is not None:
+        head = f"{head[:-2]}Authorization: Bearer {secret.reveal()}\r\n\r\n"
+    return head.encode("ascii")
+
+
+class Question(Protocol):
     """Sends a request and waits for the first line; without one, the connection is enough."""
 
     def __init__(self, request: bytes) -> None:
@@ -103,7 +117,8 @@ class _Question(Protocol):
     def hang_up(self) -> None:
         """Cut the connection, whatever is under way."""
         transport: Any = self.transport
-        transport.abortConnection()
+        if transport is not None:
+            transport.abortConnection()
 
     def connectionMade(self) -> None:
         """Ask, or be content."""

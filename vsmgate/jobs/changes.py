@@ -11,7 +11,19 @@ from typing import Any
 from vsmgate.lifecycle import Event, State, outcome, step
 from vsmgate.model import Job, Observation, Phase, Reason, Timings, replace
 
-__all__ = ["answered", "extended", "finished", "observed", "stopping", "submitted", "waiting"]
+__all__ = [
+    "answered",
+    "extended",
+    "finished",
+    "observed",
+    "stopping",
+    "submitted",
+    "unanswered",
+    "waiting",
+]
+
+#: The reason of a running job whose services do not answer; it outlives the engine's polls.
+NOT_ANSWERING = "not_answering"
 
 _WAITING = {
     Phase.QUEUED: (Event.QUEUED, Reason("queued", "The engine holds the job in its queue.")),
@@ -74,7 +86,9 @@ def _runs(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     state = step(job.state, Event.RUNNING)
     timings = _timed(job.timings, running_at=now)
     started = timings.running_at or now
-    waits = Reason("starting", "The job runs; its services do not all answer yet.")
+    waits: Reason | None = Reason("starting", "The job runs; its services do not all answer yet.")
+    if job.reason is not None and job.reason.code == NOT_ANSWERING:
+        waits = job.reason if seen.endpoints in ({}, job.endpoints) else waits
     return _changed(
         job,
         state=state,
@@ -104,6 +118,11 @@ def answered(
         answered=all_answered,
         timings=timings,
     )
+
+
+def unanswered(job: Job, reason: Reason) -> Job:
+    """A service of the running job still does not answer, for this reason."""
+    return _changed(job, reason=reason) if job.state is State.RUNNING else job
 
 
 def _known(**moments: float | None) -> dict[str, float]:

@@ -7,16 +7,18 @@ clients as it can does not answer one more, and is well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vsmgate.diagnosis import Step, reason
 from vsmgate.errors import NoSuchJob, ServiceError, StoreUnavailable
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.probes import probe
@@ -30,6 +32,9 @@ __all__ = ["Prober", "pause"]
 
 #: At most so many probes at a time, over all jobs.
 CONCURRENT = 64
+
+#: Seconds without an answer after which the job says why, and does so again when that changes.
+PATIENCE = 10.0
 
 
 def pause(elapsed: float) -> float:
@@ -46,7 +51,8 @@ def pause(elapsed: float) -> float:
 class Prober(Service):
     """Probes; ``trouble`` has what the last failed probe of a job said.
 
-    ``rules``: where the services of each launcher's jobs may be.
+    ``rules``: where the services of each launcher's jobs may be. ``examine``: tells at which
+    step a service is out of reach (`vsmgate.jobs.doctor.Doctor.examine`).
     """
 
     _log = Logger()
@@ -58,8 +64,10 @@ class Prober(Service):
         wall: Callable[[], float],
         dialler: Dialler,
         rules: Mapping[str, TargetRule],
+        examine: Callable[[Job, str], Awaitable[Sequence[Step]]],
     ) -> None:
         self.setName("prober")
+        self._examine = examine
         self.trouble: dict[str, str] = {}
         self._book = book
         self._reactor = reactor
@@ -102,12 +110,13 @@ class Prober(Service):
         task.addErrback(self._failed, job_id).addBoth(over)
 
     def _failed(self, failure: Failure, job_id: str) -> None:
-        if not failure.check(CancelledError, NoSuchJob):
+        if not failure.check(CancelledError, ConnectingCancelledError, NoSuchJob):
             self._log.failure("probing {job} failed", failure, job=job_id)
 
     async def _until_ready(self, job_id: str) -> None:
         begun = self._reactor.seconds()
         refused_at: float | None = None
+        explained: tuple[str, str] | None = None
         while True:
             job = self._book.get(job_id)
             if job is None or job.state is not State.RUNNING:
@@ -125,7 +134,26 @@ class Prober(Service):
                     return
             if len(good) < len(missing):
                 refused_at = now
+                first = next(name for name in missing if name not in good)
+                seen = (first, self.trouble.get(job_id, ""))
+                if self._reactor.seconds() - begun >= PATIENCE and seen != explained:
+                    explained = seen
+                    await self._explain(job, first)
             await deferLater(self._reactor, pause(self._reactor.seconds() - begun))
+
+    async def _explain(self, job: Job, name: str) -> None:
+        """Let the job say at which step a service of it is out of reach."""
+        await self._room.acquire()
+        try:
+            found = reason(name, await self._examine(job, name))
+        finally:
+            self._room.release()
+        if found is None:  # it answers since
+            return
+        try:
+            await self._book.update(job.id, partial(changes.unanswered, reason=found))
+        except StoreUnavailable as error:
+            self._log.warn("{job} not stored: {error}", job=job.id, error=str(error))
 
     async def _answers(self, job: Job, name: str) -> bool:
         endpoint = job.endpoints.get(name)

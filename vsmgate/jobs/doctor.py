@@ -1,0 +1,127 @@
+"""Says why a job's services are out of reach, when its owner asks and when they stay silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+
+from vsmgate.diagnosis import (
+    Diagnosis,
+    Finding,
+    Outcome,
+    Step,
+    engine_step,
+    failure,
+    passed,
+    sentence,
+    whole,
+)
+from vsmgate.hands.dialling import Dialler
+from vsmgate.hands.examination import examine
+from vsmgate.jobs.access import Access
+from vsmgate.jobs.driver import Driver
+from vsmgate.model import Identity, Job, Secret
+from vsmgate.targets import REMOTE, TargetRule
+
+__all__ = ["Doctor"]
+
+
+class Doctor:
+    """Examines services.
+
+    ``rules``: where the services of each launcher's jobs may be. ``secret_of``: job id -> what
+    its services are shown; None where that is not known here.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        drivers: Mapping[str, Driver],
+        dialler: Dialler,
+        rules: Mapping[str, TargetRule],
+        wall: Callable[[], float],
+        secret_of: Callable[[str], Secret | None] = lambda job_id: None,
+    ) -> None:
+        self._access = access
+        self._drivers = drivers
+        self._dialler = dialler
+        self._rules = rules
+        self._wall = wall
+        self._secret_of = secret_of
+        self._rounds: dict[str, _Round] = {}
+
+    async def diagnose(self, identity: Identity, job_id: str) -> Diagnosis:
+        """Return what is found of a job of the identity's own; fail with `NoSuchJob`.
+
+        Who asks while somebody else waits for the same gets the same answer. It takes
+        four steps' patience at the most (see `vsmgate.hands.examination`).
+        """
+        job = await self._access.owned(identity, job_id)
+        going = self._rounds.get(job.id)
+        if going is None:
+            going = self._rounds[job.id] = _Round(lambda: self._rounds.pop(job.id, None))
+            going.begin(Deferred.fromCoroutine(self._diagnose(job)))
+        return await going.join()
+
+    async def examine(self, job: Job, name: str) -> Sequence[Step]:
+        """Return the steps of one service of a running job, after ``engine``."""
+        service = job.usecase.services[name]
+        endpoint = job.endpoints.get(name)
+        if endpoint is None:
+            found = Finding("no_address", f"The address of {name} is not known yet")
+            return whole(service, [failure("address", found)])
+        rule = self._rules.get(job.usecase.launcher, REMOTE)
+        secret = self._secret_of(job.id) if service.secret else None
+        steps = await examine(self._dialler, endpoint, rule, service, secret)
+        return whole(service, [passed("address", f"{endpoint.host}:{endpoint.port}"), *steps])
+
+    async def _diagnose(self, job: Job) -> Diagnosis:
+        driver = self._drivers.get(job.usecase.launcher)
+        stale_since, trouble = (driver.stale_since, driver.trouble) if driver else (None, "")
+        engine = engine_step(job, stale_since, trouble, self._wall())
+        services = job.usecase.services
+        if engine.outcome is Outcome.FAILED:
+            charts = {name: (engine, *whole(spec, ())) for name, spec in services.items()}
+            return Diagnosis(job.id, job.state, False, engine.evidence, charts)
+        work = [Deferred.fromCoroutine(self.examine(job, name)) for name in services]
+        found = await gatherResults(work, consumeErrors=True)
+        charts = {name: (engine, *steps) for name, steps in zip(services, found, strict=True)}
+        ill = list(filter(None, (sentence(name, chart) for name, chart in charts.items())))
+        summary = " ".join(ill) or "Every service answers."
+        return Diagnosis(job.id, job.state, not ill, summary, charts)
+
+
+class _Round:
+    """One diagnosis, and all who wait for it; it ends when nobody does any more."""
+
+    def __init__(self, over: Callable[[], object]) -> None:
+        self._over = over
+        self._waiting: list[Deferred[Diagnosis]] = []
+        self._work: Deferred[Diagnosis] | None = None
+
+    def begin(self, work: Deferred[Diagnosis]) -> None:
+        """Wait for ``work``, which may be done already."""
+        self._work = work
+
+    def join(self) -> Deferred[Diagnosis]:
+        """Return the diagnosis to one more."""
+        assert self._work is not None
+        mine: Deferred[Diagnosis] = Deferred(self._leave)
+        self._waiting.append(mine)
+        if len(self._waiting) == 1:
+            self._work.addBoth(self._tell)
+        return mine
+
+    def _tell(self, result: Diagnosis | Failure) -> None:
+        self._over()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(result)
+
+    def _leave(self, one: Deferred[Diagnosis]) -> None:
+        self._waiting.remove(one)
+        if not self._waiting and self._work is not None:
+            self._over()
+            self._work.cancel()
