@@ -128,6 +128,19 @@ REASONS: Mapping[str, Meaning] = {
     "bad_image": Meaning(
         _FAILED, "The container's image is no good name.", "Check the use case's image."
     ),
+    "start_failed": Meaning(_FAILED, "The engine could not start it.", "Start it again."),
+    "staging_failed": Meaning(_FAILED, "Its files could not be brought to the engine.", _OPERATOR),
+    "no_capacity": Meaning(_FAILED, "The engine has no machine free for it.", "Start it later."),
+    "no_cluster": Meaning(_FAILED, "The engine's cluster is unknown or inactive.", _OPERATOR),
+    "bad_namespace": Meaning(_FAILED, "The namespace is not there.", _OPERATOR),
+    "bad_service_account": Meaning(_FAILED, "The service account is not there.", _OPERATOR),
+    "bad_volume": Meaning(_FAILED, "A volume cannot be mounted.", "Check the use case's volumes."),
+    "bad_container": Meaning(
+        _FAILED, "A container of the use case cannot be.", "Check the use case's containers."
+    ),
+    "bad_platform": Meaning(_FAILED, "The platform cannot run it.", "Check the use case."),
+    "bad_network": Meaning(_FAILED, "The subnets or security groups are unfit.", _OPERATOR),
+    "bad_capacity_provider": Meaning(_FAILED, "The capacity provider is unknown.", _OPERATOR),
     "no_task_definition": Meaning(
         _FAILED, "The task definition is unknown or inactive.", "Register it, or correct its name."
     ),
