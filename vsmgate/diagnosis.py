@@ -24,10 +24,11 @@ from msgspec import Struct
 
 from vsmgate.lifecycle import State
 from vsmgate.model import Health, Job, Reason, Service
-from vsmgate.reasons import remedy
+from vsmgate.reasons import REASONS, remedy
 
 __all__ = [
     "FINDINGS",
+    "NOT_ANSWERING",
     "Diagnosis",
     "Finding",
     "Outcome",
@@ -79,6 +80,9 @@ class Finding(NamedTuple):
     code: str
     evidence: str
 
+
+#: The reason code of a running job of which a service does not answer.
+NOT_ANSWERING = "not_answering"
 
 _LISTENS = "Look at the service's logs: does it run, and listen at this port on all addresses?"
 _NETWORK = "Ask the operator whether a firewall or the route between gateway and node is closed."
@@ -234,16 +238,17 @@ def engine_step(job: Job, stale_since: float | None, trouble: str, now: float) -
     if job.running:
         ref = f" as {job.engine_ref}" if job.engine_ref else ""
         return passed("engine", f"{launcher} runs the job{ref}.{stale}")
-    why, helps = "", ""
-    if job.reason is not None:
-        why, helps = f": {job.reason.message}", remedy(job.reason.code)
-    seen = [f"The job is {'held' if job.held else job.state}{why}"]
+    code, why = str(job.state), ""
+    if job.held:
+        code, why = "over_quota", f" and held: {REASONS['over_quota'].meaning}"
+    elif job.reason is not None:
+        code, why = job.reason.code, f": {job.reason.message}"
+    seen, helps = [f"The job is {job.state}{why}"], remedy(code)
     if job.queue is not None and job.queue.position is not None:
         seen.append(f"It is number {job.queue.position} in the queue.")
     if job.queue is not None and job.queue.estimated_start is not None:
         wait = max(0.0, job.queue.estimated_start - now)
         seen.append(f"{launcher} expects to start it in {wait:.0f} s.")
-    code = job.reason.code if job.reason is not None else str(job.state)
     if stale:
         code, helps = "engine_unreachable", remedy("engine_unreachable")
     return Step("engine", Outcome.FAILED, None, code, " ".join(seen) + stale, helps)
@@ -262,7 +267,7 @@ def reason(service: str, steps: Sequence[Step]) -> Reason | None:
     """Return the reason of a job whose ``service`` does not answer; None where it does."""
     said = sentence(service, steps)
     helps = next((step.remedy for step in steps if step.outcome is Outcome.FAILED), "")
-    return Reason("not_answering", f"{said} {helps}".strip()) if said else None
+    return Reason(NOT_ANSWERING, f"{said} {helps}".strip()) if said else None
 
 
 def table() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vsmgate.diagnosis import NOT_ANSWERING
 from vsmgate.lifecycle import Event, State, outcome, step
 from vsmgate.model import Job, Observation, Phase, Reason, Timings, replace
 
@@ -21,9 +22,6 @@ __all__ = [
     "unanswered",
     "waiting",
 ]
-
-#: The reason of a running job whose services do not answer; it outlives the engine's polls.
-NOT_ANSWERING = "not_answering"
 
 _WAITING = {
     Phase.QUEUED: (Event.QUEUED, Reason("queued", "The engine holds the job in its queue.")),
@@ -87,7 +85,7 @@ def _runs(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     timings = _timed(job.timings, running_at=now)
     started = timings.running_at or now
     waits: Reason | None = Reason("starting", "The job runs; its services do not all answer yet.")
-    if job.reason is not None and job.reason.code == NOT_ANSWERING:
+    if job.reason is not None and job.reason.code == NOT_ANSWERING:  # it outlives polls
         waits = job.reason if seen.endpoints in ({}, job.endpoints) else waits
     return _changed(
         job,
