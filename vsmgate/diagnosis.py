@@ -41,6 +41,7 @@ __all__ = [
     "shown",
     "steps_of",
     "table",
+    "unaddressed",
     "whole",
 ]
 
@@ -190,6 +191,11 @@ def steps_of(service: Service) -> tuple[str, ...]:
         *((asks,) if asks else ()),
         *(("secret",) if service.secret and asks else ()),
     )
+
+
+def unaddressed(name: str) -> Step:
+    """Return the failed step of a service whose address is not known."""
+    return failure("address", Finding("no_address", f"The address of {name} is not known yet"))
 
 
 def whole(service: Service, steps: Sequence[Step]) -> tuple[Step, ...]:

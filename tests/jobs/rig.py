@@ -24,6 +24,7 @@ from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.sessions import KEY_SIZE, Sessions
 from vsmgate.targets import ANYWHERE
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
@@ -100,7 +101,15 @@ class House:
             clock,
             clock.seconds,
         )
-        self.access = Access(self.book, self.store, [Names()], clock.seconds, self.activity.note)
+        self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+        self.access = Access(
+            self.book,
+            self.store,
+            [Names()],
+            clock.seconds,
+            self.activity.note,
+            sessions=self.sessions,
+        )
         self.network = MemoryReactorClock()
         self.doctor = Doctor(
             self.access, drivers, Dialler(self.network), {"engine": ANYWHERE}, clock.seconds

@@ -100,8 +100,7 @@ class _Examination:
         self._service = service
         self._secret = secret if service.secret else None
         self._step, self._begun = "", 0.0
-        request = request_for(endpoint, service.path, service.health, self._secret)
-        self.question = Question(request)
+        self.question = Question(request_for(endpoint, service, self._secret))
 
     async def walk(self) -> None:
         """Take step after step; the first that fails raises `_Failed`."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vsmgate.diagnosis import NOT_ANSWERING
+from vsmgate.diagnosis import NOT_ANSWERING, unaddressed
+from vsmgate.diagnosis import reason as why_silent
 from vsmgate.lifecycle import Event, State, outcome, step
 from vsmgate.model import Job, Observation, Phase, Reason, Timings, replace
 
@@ -22,6 +23,9 @@ __all__ = [
     "unanswered",
     "waiting",
 ]
+
+#: Seconds without an answer after which a running job says why, and again when that changes.
+PATIENCE = 10.0
 
 _WAITING = {
     Phase.QUEUED: (Event.QUEUED, Reason("queued", "The engine holds the job in its queue.")),
@@ -87,6 +91,9 @@ def _runs(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     waits: Reason | None = Reason("starting", "The job runs; its services do not all answer yet.")
     if job.reason is not None and job.reason.code == NOT_ANSWERING:  # it outlives polls
         waits = job.reason if seen.endpoints in ({}, job.endpoints) else waits
+    elif not (seen.endpoints or job.endpoints) and now - started >= PATIENCE:
+        name = next(iter(job.usecase.services))
+        waits = why_silent(name, [unaddressed(name)])
     return _changed(
         job,
         state=state,

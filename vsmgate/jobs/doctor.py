@@ -1,4 +1,4 @@
-"""Says why a job's services are out of reach, when its owner asks and when they stay silent."""
+"""Asks a job's services, and says why they are out of reach: to the owner, and to the prober."""
 
 from __future__ import annotations
 
@@ -9,31 +9,28 @@ from twisted.python.failure import Failure
 
 from vsmgate.diagnosis import (
     Diagnosis,
-    Finding,
     Outcome,
     Step,
     engine_step,
-    failure,
     passed,
     sentence,
+    unaddressed,
     whole,
 )
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.examination import examine
+from vsmgate.hands.probes import probe
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.driver import Driver
-from vsmgate.model import Identity, Job, Secret
+from vsmgate.model import Identity, Job, Secret, Service
 from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Doctor"]
 
 
 class Doctor:
-    """Examines services.
-
-    ``rules``: where the services of each launcher's jobs may be. ``secret_of``: job id -> what
-    its services are shown; None where that is not known here.
-    """
+    """Examines services; ``rules``: where those of each launcher's jobs may be."""
 
     def __init__(
         self,
@@ -42,14 +39,14 @@ class Doctor:
         dialler: Dialler,
         rules: Mapping[str, TargetRule],
         wall: Callable[[], float],
-        secret_of: Callable[[str], Secret | None] = lambda job_id: None,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self._access = access
         self._drivers = drivers
         self._dialler = dialler
         self._rules = rules
         self._wall = wall
-        self._secret_of = secret_of
+        self._secrets = secrets
         self._rounds: dict[str, _Round] = {}
 
     async def diagnose(self, identity: Identity, job_id: str) -> Diagnosis:
@@ -70,12 +67,22 @@ class Doctor:
         service = job.usecase.services[name]
         endpoint = job.endpoints.get(name)
         if endpoint is None:
-            found = Finding("no_address", f"The address of {name} is not known yet")
-            return whole(service, [failure("address", found)])
-        rule = self._rules.get(job.usecase.launcher, REMOTE)
-        secret = self._secret_of(job.id) if service.secret else None
+            return whole(service, [unaddressed(name)])
+        rule, secret = self._rule(job), self._secret(job, service)
         steps = await examine(self._dialler, endpoint, rule, service, secret)
         return whole(service, [passed("address", f"{endpoint.host}:{endpoint.port}"), *steps])
+
+    async def probe(self, job: Job, name: str) -> None:
+        """Return once a service with an address answered; fail with `ServiceError`."""
+        service = job.usecase.services[name]
+        rule, secret = self._rule(job), self._secret(job, service)
+        await probe(self._dialler, job.endpoints[name], rule, service, secret)
+
+    def _rule(self, job: Job) -> TargetRule:
+        return self._rules.get(job.usecase.launcher, REMOTE)
+
+    def _secret(self, job: Job, service: Service) -> Secret | None:
+        return self._secrets.of(job.id) if self._secrets and service.secret else None
 
     async def _diagnose(self, job: Job) -> Diagnosis:
         driver = self._drivers.get(job.usecase.launcher)

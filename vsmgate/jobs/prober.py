@@ -7,8 +7,9 @@ clients as it can does not answer one more, and is well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
@@ -20,21 +21,15 @@ from twisted.python.failure import Failure
 
 from vsmgate.diagnosis import Step, reason
 from vsmgate.errors import NoSuchJob, ServiceError, StoreUnavailable
-from vsmgate.hands.dialling import Dialler
-from vsmgate.hands.probes import probe
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.lifecycle import State
 from vsmgate.model import Job
-from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Prober", "pause"]
 
 #: At most so many probes at a time, over all jobs.
 CONCURRENT = 64
-
-#: Seconds without an answer after which the job says why, and does so again when that changes.
-PATIENCE = 10.0
 
 
 def pause(elapsed: float) -> float:
@@ -48,12 +43,18 @@ def pause(elapsed: float) -> float:
     return min(2.0, elapsed / 10)
 
 
-class Prober(Service):
-    """Probes; ``trouble`` has what the last failed probe of a job said.
+class Examiner(Protocol):
+    """What asks services (`vsmgate.jobs.doctor.Doctor`)."""
 
-    ``rules``: where the services of each launcher's jobs may be. ``examine``: tells at which
-    step a service is out of reach (`vsmgate.jobs.doctor.Doctor.examine`).
-    """
+    async def probe(self, job: Job, name: str) -> None:
+        """Return once a service answered; fail with `ServiceError`."""
+
+    async def examine(self, job: Job, name: str) -> Sequence[Step]:
+        """Return at which step it is out of reach."""
+
+
+class Prober(Service):
+    """Probes; ``trouble`` has what the last failed probe of a job said."""
 
     _log = Logger()
 
@@ -62,18 +63,14 @@ class Prober(Service):
         book: JobBook,
         reactor: IReactorTime,
         wall: Callable[[], float],
-        dialler: Dialler,
-        rules: Mapping[str, TargetRule],
-        examine: Callable[[Job, str], Awaitable[Sequence[Step]]],
+        examiner: Examiner,
     ) -> None:
         self.setName("prober")
-        self._examine = examine
         self.trouble: dict[str, str] = {}
         self._book = book
         self._reactor = reactor
         self._wall = wall
-        self._dialler = dialler
-        self._rules = rules
+        self._examiner = examiner
         self._tasks: dict[str, Deferred[None]] = {}
         self._room = DeferredSemaphore(CONCURRENT)
         book.watch(self._changed)
@@ -136,7 +133,7 @@ class Prober(Service):
                 refused_at = now
                 first = next(name for name in missing if name not in good)
                 seen = (first, self.trouble.get(job_id, ""))
-                if self._reactor.seconds() - begun >= PATIENCE and seen != explained:
+                if self._reactor.seconds() - begun >= changes.PATIENCE and seen != explained:
                     explained = seen
                     await self._explain(job, first)
             await deferLater(self._reactor, pause(self._reactor.seconds() - begun))
@@ -145,7 +142,7 @@ class Prober(Service):
         """Let the job say at which step a service of it is out of reach."""
         await self._room.acquire()
         try:
-            found = reason(name, await self._examine(job, name))
+            found = reason(name, await self._examiner.examine(job, name))
         finally:
             self._room.release()
         if found is None:  # it answers since
@@ -156,15 +153,12 @@ class Prober(Service):
             self._log.warn("{job} not stored: {error}", job=job.id, error=str(error))
 
     async def _answers(self, job: Job, name: str) -> bool:
-        endpoint = job.endpoints.get(name)
-        if endpoint is None:
+        if name not in job.endpoints:
             self.trouble[job.id] = f"{name} has told no address yet"
             return False
-        service = job.usecase.services[name]
-        rule = self._rules.get(job.usecase.launcher, REMOTE)
         await self._room.acquire()
         try:
-            await probe(self._dialler, endpoint, rule, service.path, service.health, service.tls)
+            await self._examiner.probe(job, name)
         except ServiceError as error:
             self.trouble[job.id] = f"{name}: {error.detail}"
             return False
