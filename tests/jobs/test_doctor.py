@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import StringTransport
 
-from tests.jobs.rig import ALICE, BOB, House, make_ready
+from tests.jobs.rig import ALICE, BOB, DEMO, House, make_ready
 from vsmgate.diagnosis import Diagnosis, Outcome
 from vsmgate.errors import EngineUnreachable, NoSuchJob
-from vsmgate.model import Endpoint, Identity, Job, Observation, Phase, QueuePlace, Quota, Reason
+from vsmgate.hands.dialling import Dialler
+from vsmgate.job_secrets import JobSecrets
+from vsmgate.jobs.doctor import Doctor
+from vsmgate.lifecycle import State
+from vsmgate.model import (
+    Endpoint,
+    Health,
+    Identity,
+    Job,
+    Observation,
+    Phase,
+    QueuePlace,
+    Quota,
+    Reason,
+    Service,
+)
+from vsmgate.targets import ANYWHERE
 
 
 def ask(house: House, job: Job, identity: Identity = ALICE) -> Deferred[Diagnosis]:
@@ -80,6 +98,28 @@ def test_many_who_ask_share_one_examination(house: House) -> None:
     ask(house, job).addErrback(lambda failure: failure.trap(CancelledError)).cancel()
     assert len(house.network.tcpClients) == 4, "the next one looks again"
     assert not house.network.getDelayedCalls(), "nobody waits, so nothing goes on"
+
+
+def test_a_service_that_wants_the_secret_is_shown_it(make_house: Callable[..., House]) -> None:
+    house = make_house()
+    secrets = JobSecrets(b"k" * 32)
+    spec = Service(port=5000, health=Health(http="/healthz"), secret=True)
+    usecase = msgspec.structs.replace(DEMO, services={"renderer": spec})
+    doctor = Doctor(
+        house.access, {}, Dialler(house.network), {"engine": ANYWHERE}, house.clock.seconds, secrets
+    )
+    endpoints = {"renderer": Endpoint("10.0.0.1", 5000)}
+    job = Job("a" * 26, "alice", usecase, 0.0, state=State.RUNNING, endpoints=endpoints)
+    examined = Deferred.fromCoroutine(doctor.examine(job, "renderer"))
+    protocol, transport = house.network.tcpClients[0][2].buildProtocol(None), StringTransport()
+    protocol.makeConnection(transport)
+    value = secrets.of(job.id).reveal()
+    assert f"Authorization: Bearer {value}\r\n".encode() in transport.value()
+    protocol.dataReceived(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+    found: list[Any] = []
+    examined.addCallback(found.append)
+    assert [step.code for step in found[0] if step.code] == ["wrong_secret"]
+    assert value not in repr(found)
 
 
 def test_nobody_elses(house: House) -> None:

@@ -58,7 +58,7 @@ class Doctor:
         job = await self._access.owned(identity, job_id)
         going = self._rounds.get(job.id)
         if going is None:
-            going = self._rounds[job.id] = _Round(lambda: self._rounds.pop(job.id, None))
+            going = self._rounds[job.id] = _Round(self._rounds, job.id)
             going.begin(Deferred.fromCoroutine(self._diagnose(job)))
         return await going.join()
 
@@ -103,8 +103,9 @@ class Doctor:
 class _Round:
     """One diagnosis, and all who wait for it; it ends when nobody does any more."""
 
-    def __init__(self, over: Callable[[], object]) -> None:
-        self._over = over
+    def __init__(self, rounds: dict[str, _Round], job_id: str) -> None:
+        self._rounds = rounds
+        self._job_id = job_id
         self._waiting: list[Deferred[Diagnosis]] = []
         self._work: Deferred[Diagnosis] | None = None
 
@@ -120,6 +121,11 @@ class _Round:
         if len(self._waiting) == 1:
             self._work.addBoth(self._tell)
         return mine
+
+    def _over(self) -> None:
+        """Let the next who asks begin another."""
+        if self._rounds.get(self._job_id) is self:
+            del self._rounds[self._job_id]
 
     def _tell(self, result: Diagnosis | Failure) -> None:
         self._over()
