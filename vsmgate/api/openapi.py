@@ -147,6 +147,8 @@ def _refusals(route: Route) -> dict[str, Any]:
 
 
 def _document(media_type: str) -> dict[str, str]:
+    if media_type == "text/event-stream":
+        return {}  # OpenAPI 3.1 has no words for one event
     return {"type": "object" if media_type == "application/json" else "string"}
 
 
