@@ -245,10 +245,10 @@ def rest(examples: int, seed: int) -> int:
             command += ["--seed", str(seed), "--checks", ",".join(REST_CHECKS), "--warnings", "off"]
             command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(examples)]
             statuses = []
-            # Who waits for a change waits long; and a job that is over has little to say.
+            # Who waits for a change, or reads events, waits long; a job that is over says little.
             for parameters, left_out in (
-                ("", []),
-                (f'"path.job_id" = "{own}"\n', ["--exclude-path-regex", "stop", *NO_DELETE]),
+                ("", ["--exclude-path-regex", "events"]),
+                (f'"path.job_id" = "{own}"\n', ["--exclude-path-regex", "stop|events", *NO_DELETE]),
             ):
                 config = f'[parameters]\n"query.wait" = 0\n{parameters}'
                 (folder / "st.toml").write_text(config)

@@ -32,7 +32,9 @@ from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
@@ -120,6 +122,7 @@ class Gateway(MultiService):
             Sessions(key, config.relay.session_lifetime),
             secrets,
         )
+        doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -130,6 +133,7 @@ class Gateway(MultiService):
             quota,
             reactor,
             wall,
+            doctor,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -137,7 +141,8 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules, secrets)
+            self._book.watch(Chronicle().note)
+            prober = Prober(self._book, reactor, wall, doctor)
             reaper = Reaper(
                 self._book,
                 assembly.store,

@@ -122,6 +122,8 @@ def test_job(face: Any) -> None:
             "self": f"/v1/jobs/{job.id}",
             "usecase": "/v1/usecases/demo",
             "logs": f"/v1/jobs/{job.id}/logs",
+            "events": f"/v1/jobs/{job.id}/events",
+            "doctor": f"/v1/jobs/{job.id}/doctor",
             "extend": f"/v1/jobs/{job.id}/extend",
             "tickets": f"/v1/jobs/{job.id}/tickets",
         },

@@ -8,21 +8,25 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
+from vsmgate.hands.dialling import Dialler
 from vsmgate.interfaces import IAuthenticator
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
 from vsmgate.sessions import KEY_SIZE, Sessions
+from vsmgate.targets import ANYWHERE
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -112,6 +116,10 @@ class House:
             self.activity.note,
             sessions=self.sessions,
         )
+        self.network = MemoryReactorClock()
+        self.doctor = Doctor(
+            self.access, drivers, Dialler(self.network), {"engine": ANYWHERE}, clock.seconds
+        )
         self.desk = JobDesk(
             self.book,
             self.store,
@@ -122,6 +130,7 @@ class House:
             self._quota,
             clock,
             clock.seconds,
+            self.doctor,
         )
         self.services = (
             *(service for driver in drivers.values() for service in driver.services),

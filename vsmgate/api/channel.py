@@ -93,6 +93,11 @@ class ApiChannel(HTTPChannel):
         """Whether no request is being served."""
         return not self.requests or self._arriving
 
+    @property
+    def streams(self) -> bool:
+        """Whether an answer is under way that does not come to an end by itself."""
+        return any(request.streams for request in self.requests)
+
     def cancel(self) -> None:
         """Give the running request up, if there is one."""
         for request in list(self.requests):

@@ -12,6 +12,8 @@ from twisted.logger import Logger
 
 from vsmgate.api.cors import Cors
 from vsmgate.api.desk import Desk
+from vsmgate.api.doctor import doctor_route
+from vsmgate.api.events import Events
 from vsmgate.api.metrics import Metrics
 from vsmgate.api.openapi import openapi_route
 from vsmgate.api.probes import Probes
@@ -68,6 +70,8 @@ class ApiService(Service):
         routes = [
             *V0(desk, self.views).routes(),
             *V1(desk, self.views).routes(),
+            *Events(desk, self.views).routes(),
+            doctor_route(desk),
             *probes.routes(),
         ]
         self.site = ApiSite(
@@ -131,6 +135,8 @@ class ApiService(Service):
         for channel in list(self.site.channels):
             if channel.idle:
                 channel.loseConnection()
+            elif channel.streams:
+                channel.cancel()
         if not await self._quiet(_GRACE):
             for channel in list(self.site.channels):
                 channel.cancel()

@@ -19,7 +19,7 @@ from vsmgate.hands.dialling import Dialler
 from vsmgate.model import Endpoint, Secret, Service
 from vsmgate.targets import TargetRule
 
-__all__ = ["probe"]
+__all__ = ["Question", "probe", "request_for"]
 
 _GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{secret}\r\n"
 
@@ -69,13 +69,9 @@ async def _ask(
     secret: Secret | None,
 ) -> None:
     health = service.health
-    template, path = (_GET, health.http) if health.http else (_UPGRADE, service.path)
-    if health.http is None and health.kind == "tcp":
-        template = ""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    shown = "" if secret is None else f"Authorization: Bearer {secret.reveal()}\r\n"
-    request = template.format(path=path, host=host, port=endpoint.port, secret=shown)
-    question = _Question(request.encode("ascii"))
+    path = health.http or service.path
+    request = request_for(endpoint, service, secret)
+    question = Question(request)
     factory = Factory.forProtocol(lambda: question)
     factory.noisy = False
     await dialler.connect(factory, endpoint, rule, health.timeout, service.tls)
@@ -87,13 +83,25 @@ async def _ask(
         return
     found = _STATUS_LINE.match(line)
     status = int(found[1]) if found else 0
-    good = status == 101 if template is _UPGRADE else 200 <= status < 300
+    good = 200 <= status < 300 if health.http else status == 101
     if not good:
         said = str(status) if status else "something that is not HTTP"
         raise BadHandshake(f"{endpoint.host}:{endpoint.port}{path} answered {said}.")
 
 
-class _Question(Protocol):
+def request_for(endpoint: Endpoint, service: Service, secret: Secret | None) -> bytes:
+    """Return what a probe sends: nothing, where the connection is enough."""
+    health = service.health
+    template, path = (_GET, health.http) if health.http else (_UPGRADE, service.path)
+    if health.http is None and health.kind == "tcp":
+        return b""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    shown = "" if secret is None else f"Authorization: Bearer {secret.reveal()}\r\n"
+    request = template.format(path=path, host=host, port=endpoint.port, secret=shown)
+    return request.encode("ascii")
+
+
+class Question(Protocol):
     """Sends a request and waits for the first line; without one, the connection is enough."""
 
     def __init__(self, request: bytes) -> None:
@@ -104,7 +112,8 @@ class _Question(Protocol):
     def hang_up(self) -> None:
         """Cut the connection, whatever is under way."""
         transport: Any = self.transport
-        transport.abortConnection()
+        if transport is not None:
+            transport.abortConnection()
 
     def connectionMade(self) -> None:
         """Ask, or be content."""

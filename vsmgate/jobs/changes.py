@@ -10,11 +10,25 @@ from typing import Any
 
 import msgspec
 
+from vsmgate.diagnosis import NOT_ANSWERING, unaddressed
+from vsmgate.diagnosis import reason as why_silent
 from vsmgate.lifecycle import Event, State, outcome, step
 from vsmgate.model import Job, Observation, Phase, Reason, Timings, replace
 
-__all__ = ["answered", "extended", "finished", "observed", "passed_on", "stopping"]
-__all__ += ["submitted", "waiting"]
+__all__ = [
+    "answered",
+    "extended",
+    "finished",
+    "observed",
+    "passed_on",
+    "stopping",
+    "submitted",
+    "unanswered",
+    "waiting",
+]
+
+#: Seconds without an answer after which a running job says why, and again when that changes.
+PATIENCE = 10.0
 
 _WAITING = {
     Phase.QUEUED: (Event.QUEUED, Reason("queued", "The engine holds the job in its queue.")),
@@ -89,7 +103,12 @@ def _runs(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     state = step(job.state, Event.RUNNING)
     timings = _timed(job.timings, running_at=now)
     started = timings.running_at or now
-    waits = Reason("starting", "The job runs; its services do not all answer yet.")
+    waits: Reason | None = Reason("starting", "The job runs; its services do not all answer yet.")
+    if job.reason is not None and job.reason.code == NOT_ANSWERING:  # it outlives polls
+        waits = job.reason if seen.endpoints in ({}, job.endpoints) else waits
+    elif not (seen.endpoints or job.endpoints) and now - started >= PATIENCE:
+        name = next(iter(job.usecase.services))
+        waits = why_silent(name, [unaddressed(name)])
     return _changed(
         job,
         state=state,
@@ -119,6 +138,11 @@ def answered(
         answered=all_answered,
         timings=timings,
     )
+
+
+def unanswered(job: Job, reason: Reason) -> Job:
+    """A service of the running job still does not answer, for this reason."""
+    return _changed(job, reason=reason) if job.state is State.RUNNING else job
 
 
 def _known(**moments: float | None) -> dict[str, float]:

@@ -28,6 +28,7 @@ from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.lifecycle import State
 from vsmgate.model import (
@@ -71,11 +72,14 @@ class JobDesk:
         quota: Quota,
         clock: IReactorTime,
         wall: Callable[[], float],
+        doctor: Doctor,
     ) -> None:
         self._book = book
         self._store = store
         self._drivers = drivers
         self.authenticate = access.authenticate
+        self.expires_in = access.expires_in
+        self.diagnose = doctor.diagnose
         self._access = access
         self._usecases = usecases
         self._config = config
@@ -197,7 +201,7 @@ class JobDesk:
         job = await self._owned(identity, job_id)
         if not job.ended:
             driver = self._drivers.get(job.usecase.launcher)
-            if driver is not None:
+            if driver is not None and not job.ready:  # then there is nothing to hurry for
                 driver.ticker.within(self._config.poll_fastest)
             job = self._aged(await self._book.wait(job, seconds, self._clock))
         return job

@@ -139,7 +139,8 @@ class Driver:
     def _pace(self) -> float:
         awaited = self._book.awaited()
         for job in self._jobs():
-            if job.state in HURRIED or job.id in awaited or job.engine_ref is None:
+            hurried = job.state in HURRIED or (job.id in awaited and not job.ready)
+            if hurried or job.engine_ref is None:
                 return self._config.poll_fastest
         return self._config.poll_interval
 

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
+from vsmgate.diagnosis import NOT_ANSWERING
 from vsmgate.errors import EngineError, NoSuchJob
 from vsmgate.interfaces import IJobStore
 from vsmgate.jobs import changes
@@ -52,6 +53,8 @@ def overdue(
         wait = limits.start_timeout or config.start_timeout
         if now - timings.running_at > wait:
             detail = f" The last probe: {trouble}" if trouble else ""
+            if job.reason is not None and job.reason.code == NOT_ANSWERING:
+                detail = f" {job.reason.message}"
             return Reason("never_ready", f"Not every service answered within {wait:g} s.{detail}")
     if job.state is State.READY:
         wait = limits.idle_timeout or config.idle_timeout
