@@ -59,6 +59,8 @@ class _Played:
 
     def look(self) -> bool:
         """Hand on what it wrote; return whether it has ended."""
+        if self.container.exitCode is not None:
+            return True
         status = self.process.poll()
         self._rest += self._output.read()
         *lines, self._rest = self._rest.split(b"\n")
@@ -70,7 +72,7 @@ class _Played:
                 {"timestamp": now, "message": line.decode(errors="replace")} for line in lines
             ]
             self._logs.put_log_events(self._group, self._stream, events)
-        if status is not None and self.container.exitCode is None:
+        if status is not None:
             self.container.exitCode = status if status >= 0 else 128 - status
             self.container.last_status = "STOPPED"
             self._output.close()
