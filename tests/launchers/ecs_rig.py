@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from twisted.internet.task import deferLater
 
 from tests.launchers.ecs_site import PATIENCE, EcsSite
-from vsmgate.interfaces import Context
-from vsmgate.launchers.ecs import EcsLauncher, EcsLauncherFactory
+from vsmgate.interfaces import Context, ILauncher
+from vsmgate.launchers.ecs import EcsLauncherFactory
 from vsmgate.launchers.ecs_plan import EcsPlan
 from vsmgate.launchers.ecs_settings import EcsSettings
 from vsmgate.model import Launch, Observation, Phase, Secret, Service, Usecase, new_job_id
@@ -65,7 +65,7 @@ class EcsRig:
         self.settings = settings_of(site.told)
         self.launcher = self.again()
 
-    def again(self, **settings: Any) -> EcsLauncher:
+    def again(self, **settings: Any) -> ILauncher:
         made = replace(self.settings, **settings)
         context = Context("ecs", self.reactor, time.time, self.folder, self.folder)
         return self.factory.make(made, context)

@@ -29,9 +29,13 @@ class CredentialsFailed(Exception):
 
 def profile_exists(profile: str) -> bool:
     """Return whether AWS's files have that profile; reads them."""
+    from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
-    return profile in Session().available_profiles
+    try:
+        return profile in Session().available_profiles
+    except BotoCoreError:  # a file that is none
+        return False
 
 
 class AwsClient:

@@ -64,9 +64,11 @@ class EcsClient:
         """
         status, answer = await self._ask("ecs", "RunTask", body)
         if status != 200:
-            error, _, ids = self._failed("RunTask", status, answer)
-            if b"ConflictException" in answer and ids:
-                return ids[0]
+            error, words, ids = self._failed("RunTask", status, answer)
+            if words.startswith("ConflictException"):
+                if ids:
+                    return ids[0]
+                raise EngineUnreachable("ECS was asked for the job before, and has a task of it.")
             raise error
         ran = decode(answer, Ran)
         if ran.tasks:

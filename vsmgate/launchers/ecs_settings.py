@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from vsmgate.errors import Problem
-from vsmgate.hands.http_client import read_authorities
 from vsmgate.model import Seconds
 
 __all__ = ["CapacityProvider", "EcsSettings", "endpoint_of", "settings_problems"]
@@ -75,8 +74,13 @@ def settings_problems(settings: EcsSettings, where: str, config_dir: Path) -> li
 
 
 def _wrong(settings: EcsSettings, config_dir: Path) -> Iterator[tuple[str, str]]:
+    from vsmgate.hands.aws import profile_exists
+    from vsmgate.hands.http_client import read_authorities
+
     if find_spec("botocore") is None:
         yield "kind", "needs botocore; install it: pip install 'vsmgate[ecs]'"
+    elif settings.profile is not None and not profile_exists(settings.profile):
+        yield "profile", f"{settings.profile!r} is in none of AWS's files of the gateway's user"
     if not _REGION.fullmatch(settings.region):
         yield "region", f"{settings.region!r} is no region, such as 'eu-west-1'"
     if not _CLUSTER.fullmatch(settings.cluster):
