@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
 
-__all__ = ["Container", "Described", "Events", "Failed", "Listed", "Ran", "Task"]
+__all__ = ["Container", "Described", "Events", "Failed", "Listed", "Ran", "Stopped", "Task"]
 __all__ += ["decode", "failure", "is_credentials", "public", "unplaced"]
 
 T = TypeVar("T")
@@ -97,6 +97,12 @@ class Described(_Camel, frozen=True):
     """The answer to ``DescribeTasks``."""
 
     tasks: tuple[Task, ...]
+
+
+class Stopped(_Camel, frozen=True):
+    """The answer to ``StopTask``."""
+
+    task: Task
 
 
 class Listed(_Camel, frozen=True):

@@ -17,6 +17,7 @@ from vsmgate.launchers.ecs_answers import (
     Events,
     Listed,
     Ran,
+    Stopped,
     Task,
     decode,
     failure,
@@ -107,6 +108,8 @@ class EcsClient:
             error, _, _ = self._failed("StopTask", status, answer, quiet=("no_task",))
             if error.code != "no_task":
                 raise _unreachable(error)
+            return
+        decode(answer, Stopped)
 
     async def log_tail(self, stream: str, tail: int) -> bytes:
         """Return the last ``tail`` octets of a log stream; nothing where there is none."""
