@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from msgspec import convert
 from tests.launchers.ecs_rig import SUBNET, launch_of, usecase_of
 from vsmgate.errors import BadParameters, EngineRefused, EngineUnreachable
 from vsmgate.launchers.ecs_answers import Described, Failed, Task, decode, failure, public, unplaced
-from vsmgate.launchers.ecs_plan import EcsPlan, check_plan, run_task
+from vsmgate.launchers.ecs_plan import EcsPlan, check_plan, places_of, run_task
 from vsmgate.launchers.ecs_reasons import observation
 from vsmgate.launchers.ecs_ref import EcsRef, Place
 from vsmgate.launchers.ecs_settings import CapacityProvider, EcsSettings, settings_problems
@@ -441,3 +443,44 @@ def test_what_is_wrong_with_settings(tmp_path: Path) -> None:
     without = EcsSettings(region="eu-west-1", subnets=())
     (problem,) = settings_problems(without, "launchers.x", tmp_path)
     assert "awsvpc" in problem.detail
+
+
+def blocks(kind: str) -> list[str]:
+    page = (conf_folder().parent / "docs" / "engines" / "ecs.md").read_text()
+    return re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def test_what_is_documented_can_be_used(tmp_path: Path) -> None:
+    configuration, usecase_text = blocks("toml")
+    other = re.sub(r"^launch_type.*$", "", configuration, flags=re.MULTILINE)
+    for text in (configuration, re.sub(r"^#(?=\w)", "", other, flags=re.MULTILINE)):
+        table = tomllib.loads(text)["launchers"]["cloud"]
+        del table["kind"], table["targets"]  # which are the configuration's own
+        settings = read(EcsSettings, table, source="ecs.md")
+        assert settings_problems(settings, "launchers.cloud", tmp_path) == []
+    written = tomllib.loads(usecase_text)
+    properties = {name: {"type": "string", "default": "1"} for name in ("mib", "project")}
+    parameters = {"properties": {**properties, "plugins": {"type": "array"}}}
+    usecase = convert({"name": "x", **written, "parameters": parameters}, Usecase)
+    assert check_plan(usecase, read(EcsPlan, usecase.launch["ecs"], source="ecs.md")) == []
+    (policy,) = map(json.loads, blocks("json"))
+    actions = {
+        action
+        for statement in policy["Statement"]
+        for action in [statement["Action"]]
+        for action in (action if isinstance(action, list) else [action])
+    }
+    client = (conf_folder().parent / "vsmgate" / "launchers" / "ecs_client.py").read_text()
+    for action in actions - {"ecs:TagResource", "iam:PassRole"}:
+        assert f'"{action.partition(":")[2]}"' in client, f"{action} is not needed"
+
+
+def test_the_demos_task_definition_has_its_containers_and_ports() -> None:
+    usecase = read_usecase(conf_folder() / "usecases" / "demo.toml")
+    plan = read(EcsPlan, usecase.launch["ecs"], source="demo")
+    definition = json.loads((conf_folder() / "ecs" / "demo.json").read_text())
+    assert definition["family"] == plan.task_definition
+    assert {
+        (container["name"], container["portMappings"][0]["containerPort"])
+        for container in definition["containerDefinitions"]
+    } == {(place.container, place.port) for place in places_of(usecase, plan, SETTINGS.first_port)}

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ async def test_certificates_are_verified(aws: Aws, tmp_path: Path) -> None:
 )
 @deferred
 async def test_refused_credentials_and_permissions(
-    aws: Aws, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, code: str
+    aws: Aws, tmp_path: Path, kind: str, code: str
 ) -> None:
     said = "User: arn:aws:sts::123456789012:assumed-role/gate/i-0 may not ecs:RunTask"
     aws.error(kind, said)
@@ -313,6 +313,6 @@ async def test_many_tasks_of_one_tag(aws: Aws, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_metadata(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
+def _no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may ask the machine that it runs on for credentials."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return None
