@@ -68,6 +68,13 @@ def test_the_demo_is_drawn_by_ecs(
     assert task["taskDefinitionArn"].rpartition("/")[2] == "vsmgate-demo:1"
     assert task["lastStatus"] == "RUNNING"
 
+    # The services take nobody without the job's secret, which the relay shows.
+    (secret,) = {
+        pair["value"]
+        for override in task["overrides"]["containerOverrides"]
+        for pair in override["environment"]
+        if pair["name"] == "VSMGATE_SECRET"
+    }
     draw(status["job_url"], gateway.token)
     logs = gateway.ask("GET", f"/v1/jobs/{job_id}/logs?service=renderer")
     assert logs.status == 200
@@ -83,5 +90,5 @@ def test_the_demo_is_drawn_by_ecs(
     assert site.tasks(tag) == []
     (ended,) = site.tasks(tag, "STOPPED")
     assert ended["stoppedReason"] == "Stopped by vsmgate."
-    for secret in (*KEYS.values(), gateway.token):
-        assert secret not in gateway.log
+    for hidden in (*KEYS.values(), gateway.token, secret):
+        assert hidden not in gateway.log

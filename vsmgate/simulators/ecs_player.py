@@ -191,14 +191,8 @@ def _command(task: Any, definition: dict[str, Any]) -> tuple[list[str], dict[str
         for detail in attachment["details"]
         if detail["name"] == "privateIPv4Address"
     )
-    overrides: dict[str, Any] = next(
-        (
-            o
-            for o in task.overrides.get("containerOverrides", [])
-            if o["name"] == definition["name"]
-        ),
-        {},
-    )
+    listed = task.overrides.get("containerOverrides", [])
+    overrides = {override["name"]: override for override in listed}.get(definition["name"], {})
     command = overrides.get("command") or definition.get("command") or []
     argv = [part.replace(_ANY, address) for part in [*definition.get("entryPoint", []), *command]]
     if argv and argv[0] in ("python", "python3"):
