@@ -78,8 +78,10 @@ class EcsSite:
         return self._log.read_text()
 
     def close(self) -> None:
-        """End it as Ctrl-C does."""
+        """End it as Ctrl-C does; nothing happens when it has ended."""
         assert self._process.stdout is not None
+        if self._process.returncode is not None:
+            return
         self._process.send_signal(signal.SIGINT)
         try:
             assert self._process.wait(PATIENCE) == 0, self.log()
