@@ -29,24 +29,34 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsSite]:
         made.close()
 
 
-def configuration(site: EcsSite, folder: Path, **more: Any) -> Path:
-    """Write a configuration with what the stand-in told, as an operator pastes it."""
+def configuration(site: EcsSite, folder: Path) -> Path:
+    """Write a configuration with what the stand-in told, as an operator pastes it.
+
+    Of the two launchers one asks for capacity providers, where tasks wait for room.
+    """
     usecases = folder / "usecases"
     usecases.mkdir()
     demo = (conf_folder() / "usecases" / "demo.toml").read_text()
-    (usecases / "demo.toml").write_text(demo.replace('launcher = "local"', 'launcher = "cloud"', 1))
+    for name, launcher in (("demo", "cloud"), ("at-once", "fargate")):
+        text = demo.replace('launcher = "local"', f'launcher = "{launcher}"', 1)
+        (usecases / f"{name}.toml").write_text(text)
+    lines = [(conf_folder() / "vsmgate.toml").read_text(), 'folder = "usecases"']
+    for launcher in ("cloud", "fargate"):
+        lines.append(f"[launchers.{launcher}]")
+        for key, value in site.told.items():
+            if key == "launch_type" and launcher == "cloud":
+                lines.append('capacity_providers = [{ name = "machines" }]')
+            else:
+                lines.append(f"{key} = {json.dumps(value)}")
     config = folder / "vsmgate.toml"
-    lines = [f"{key} = {json.dumps(value)}" for key, value in {**site.told, **more}.items()]
-    text = (conf_folder() / "vsmgate.toml").read_text() + '\nfolder = "usecases"\n'
-    config.write_text("\n".join([text, "[launchers.cloud]", *lines, ""]))
+    config.write_text("\n".join([*lines, ""]))
     return config
 
 
 def test_the_demo_is_drawn_by_ecs(
     site: EcsSite, tmp_path: Path, make_gateway: Callable[..., Gateway]
 ) -> None:
-    config = configuration(site, tmp_path, python="python3")
-    gateway = make_gateway("--config", str(config))
+    gateway = make_gateway("--config", str(configuration(site, tmp_path)))
     job_id = str(gateway.ask("POST", "/start", {"usecase": "demo"}).json["job_id"])
     states: list[str] = []
 
@@ -79,16 +89,25 @@ def test_the_demo_is_drawn_by_ecs(
     logs = gateway.ask("GET", f"/v1/jobs/{job_id}/logs?service=renderer")
     assert logs.status == 200
 
-    # There is room for one more, and then none.
+    # There is room for one more, and then none: another waits, or is refused.
     gateway.start_demo()
-    third = gateway.ask("POST", "/start", {"usecase": "demo"})
-    assert (third.status, third.json["code"]) == (503, "no_capacity")
-    assert "no room for the task now (RESOURCE:MEMORY)" in third.json["detail"]
+    third = gateway.ask("POST", "/start", {"usecase": "demo"}).json["job_id"]
+
+    def waits() -> Any:
+        status = gateway.ask("GET", f"/status/{third}").json
+        return status if status["state"] == "queued" else None
+
+    reason = gateway.until(waits, "the third job to wait")["reason"]
+    assert (reason["code"], reason["native"]) == ("queued_resources", "PROVISIONING")
+    refused = gateway.ask("POST", "/start", {"usecase": "at-once"})
+    assert (refused.status, refused.json["code"]) == (503, "no_capacity")
+    assert "no room for the task now (RESOURCE:MEMORY)" in refused.json["detail"]
 
     gateway.ask("POST", f"/stop/{job_id}")
     gateway.until(lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end")
     assert site.tasks(tag) == []
     (ended,) = site.tasks(tag, "STOPPED")
     assert ended["stoppedReason"] == "Stopped by vsmgate."
+    gateway.wait_ready(third)
     for hidden in (*KEYS.values(), gateway.token, secret):
         assert hidden not in gateway.log

@@ -25,7 +25,7 @@ from vsmgate.interfaces import Context, ILauncher
 from vsmgate.launchers.ecs import EcsLauncherFactory
 from vsmgate.launchers.ecs_settings import EcsSettings
 from vsmgate.model import LogStream, Phase
-from vsmgate.testing.deferreds import deferred
+from vsmgate.testing.deferreds import deferred, gather
 
 #: Twisted 26.10 hands pyOpenSSL's own objects to it.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
@@ -316,3 +316,12 @@ async def test_many_tasks_of_one_tag(aws: Aws, tmp_path: Path) -> None:
 def _no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may ask the machine that it runs on for credentials."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@deferred
+async def test_many_questions_at_once_look_credentials_up_once(aws: Aws, tmp_path: Path) -> None:
+    aws.answers = [(200, b'{"tasks": []}')]
+    launcher = launcher_of(aws, tmp_path)
+    results, errors = await gather([launcher.poll([REF]) for _ in range(12)])
+    assert errors == []
+    assert len(results) == 12

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 
 from vsmgate.hands.http_client import HttpAnswer, http_client
@@ -59,6 +60,7 @@ class AwsClient:
         self._threads = Threads(IReactorThreads(reactor))
         self._region = region
         self._profile = profile
+        self._looking = DeferredLock()
         self._source: Any = None
         self._frozen: Any = None
         self._good_until = 0.0
@@ -82,13 +84,14 @@ class AwsClient:
         self._source = self._frozen = None
 
     async def _credentials(self) -> Any:
-        if self._frozen is None or self._clock.seconds() >= self._good_until:
-            try:
-                self._frozen = await self._threads.run(self._look_up())
-            except BlockingIOError as error:
-                raise CredentialsFailed(str(error)) from None
-            self._good_until = self._clock.seconds() + _KEEP
-        return self._frozen
+        async with self._looking:  # those who ask meanwhile wait for the same answer
+            if self._frozen is None or self._clock.seconds() >= self._good_until:
+                try:
+                    self._frozen = await self._threads.run(self._look_up())
+                except BlockingIOError as error:
+                    raise CredentialsFailed(str(error)) from None
+                self._good_until = self._clock.seconds() + _KEEP
+            return self._frozen
 
     def _look_up(self) -> Callable[[], Any]:
         def look() -> Any:

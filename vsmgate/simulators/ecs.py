@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         signal.signal(number, lambda *_: over.set())
     server = ecs_moto.serve("127.0.0.1", options.port, options.capacity)
     with tempfile.TemporaryDirectory(prefix="vsmgate-ecs-") as folder:
-        player = ecs_player.Player(Path(folder), options.pace)
+        player = ecs_player.Player(Path(folder), options.pace, options.capacity)
         try:
             host, port = server.get_host_and_port()
             url = f"http://{host}:{port}"

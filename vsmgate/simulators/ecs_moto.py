@@ -69,12 +69,23 @@ def _stop_task(self: Any, cluster_str: str, task_str: str, reason: str) -> Any:
 
 
 class _Response(responses.EC2ContainerServiceResponse):  # type: ignore[misc]  # as above
-    """Answers what moto leaves out. ``capacity``: how many tasks may run at a time."""
+    """Answers what moto leaves out.
+
+    ``capacity``: how many tasks may run at a time. One more is refused, or waits as
+    PROVISIONING where capacity providers are asked for.
+    """
 
     capacity: int | None = None
     _ran: dict[str, tuple[str, Any]] = {}  # noqa: RUF012  # shared by all requests
 
+    def _get_param(self, param_name: str, if_none: Any = None) -> Any:
+        value = super()._get_param(param_name, if_none)
+        if param_name == "capacityProviderStrategy" and value:
+            return [{"capacityProvider": "FARGATE"}]  # moto wants machines for all others
+        return value
+
     def run_task(self) -> Any:
+        waits = bool(super()._get_param("capacityProviderStrategy"))
         token = self._get_param("clientToken")
         asked = json.dumps(json.loads(self.body), sort_keys=True)
         with _LOCK:
@@ -84,7 +95,7 @@ class _Response(responses.EC2ContainerServiceResponse):  # type: ignore[misc]  #
                     raise ECSException("ConflictException", "The clientToken was used before.")
                 return answer
             running = [task for task in tasks() if task.last_status != "STOPPED"]
-            if self.capacity is not None and len(running) >= self.capacity:
+            if self.capacity is not None and len(running) >= self.capacity and not waits:
                 failure = {"arn": "arn:aws:ecs:stand-in", "reason": "RESOURCE:MEMORY"}
                 return ActionResult({"tasks": [], "failures": [failure]})
             answer = super().run_task()

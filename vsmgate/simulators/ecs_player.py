@@ -89,18 +89,22 @@ class _Played:
 class Player:
     """Brings about what moto's tasks are asked for, at each `look`.
 
-    ``pace``: seconds for which a task waits as PROVISIONING, and as PENDING.
+    ``pace``: seconds for which a task waits as PROVISIONING, and as PENDING. ``capacity``: how
+    many leave PROVISIONING; None is no limit.
     """
 
-    def __init__(self, folder: Path, pace: float) -> None:
+    def __init__(self, folder: Path, pace: float, capacity: int | None) -> None:
         self._folder = folder
         self._pace = pace
+        self._capacity = capacity
         self._since: dict[tuple[str, str], float] = {}
         self._played: dict[str, list[_Played]] = {}
         self._stopping: dict[str, float] = {}
 
     def look(self, tasks: list[Any]) -> None:
         """Take each task one step on."""
+        waiting = ("PROVISIONING", "STOPPED")
+        placed = sum(task.last_status not in waiting for task in tasks)
         for task in tasks:
             match task.last_status:
                 case "PROVISIONING" | "PENDING" if task.desired_status == "STOPPED":
@@ -108,7 +112,9 @@ class Player:
                 case "PROVISIONING" | "PENDING" if self._early(task):
                     pass
                 case "PROVISIONING":
-                    task.status = "PENDING"
+                    if self._capacity is None or placed < self._capacity:
+                        placed += 1
+                        task.status = "PENDING"
                 case "PENDING":
                     self._start(task)
                 case "RUNNING" | "STOPPING":
