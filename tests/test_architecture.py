@@ -62,6 +62,8 @@ IMPURE = {
 OWNERS: Mapping[str, set[str]] = {
     "alembic": {"vsmgate.stores"},
     "autobahn": {"vsmgate.hands", "vsmgate.demo", "vsmgate.testing"},
+    "botocore": {"vsmgate.hands", "vsmgate.simulators"},
+    "moto": {"vsmgate.simulators"},
     "numpy": {"vsmgate.demo"},
     "PIL": {"vsmgate.demo"},
     "trame": {"vsmgate.demo"},
@@ -297,7 +299,7 @@ def test_pyproject_lists_every_package() -> None:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("vsmgate", ["demo", "testing", "viser", "trame"]),
+        ("vsmgate", ["demo", "testing", "viser", "trame", "ecs", "simulators"]),
         ("tests", ["demo", "testing", "test"]),
         ("plugins", []),
     ],

@@ -10,12 +10,14 @@ from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import make_gateway
 from tests.launchers import slurm_cluster
+from tests.launchers.ecs_rig import EcsRig
+from tests.launchers.ecs_site import KEYS, EcsSite
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
 
-__all__ = ["local", "make_gateway", "slurm"]
+__all__ = ["ecs", "local", "make_gateway", "slurm"]
 
 
 @pytest.fixture
@@ -60,6 +62,33 @@ def slurm(
     missing = slurm_cluster.missing()
     require(not missing, missing)
     rig = SlurmRig(reactor, request.getfixturevalue("_slurm_cluster"), tmp_path)
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture(scope="session")
+def _ecs_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsSite]:
+    """One stand-in for ECS for all tests; started by the first that wants it."""
+    site = EcsSite(tmp_path_factory.mktemp("ecs"))
+    try:
+        site.register("test", ["renderer"])
+        site.register("test-two", ["renderer", "web"])
+        site.register("test-missing", ["renderer"], "registry.example.org/no:missing")
+        yield site
+    finally:
+        site.close()
+
+
+@pytest.fixture
+def ecs(_ecs_site: EcsSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsRig]:
+    """An ECS launcher on the stand-in; its tasks are over afterwards."""
+    from twisted.internet import reactor
+
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    rig = EcsRig(reactor, _ecs_site, tmp_path)
     try:
         yield rig
     finally:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
+from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.model import (
@@ -33,6 +34,12 @@ class TestSlurmLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm: SlurmRig) -> LauncherRig:
         return slurm
+
+
+class TestEcsLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, ecs: EcsRig) -> LauncherRig:
+        return ecs
 
 
 class ScriptedRig:

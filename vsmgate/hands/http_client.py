@@ -76,6 +76,10 @@ class HttpClient:
         """POST ``form`` to ``url``; fails with `HttpFailed`."""
         return await self._within(self._ask("POST", url, dict(headers or {}), dict(form)))
 
+    async def post_bytes(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+        """POST ``body`` as it is; ``headers`` say what it is; fails with `HttpFailed`."""
+        return await self._within(self._ask("POST", url, dict(headers), body))
+
     async def _within(self, asking: Any) -> HttpAnswer:
         def late(_: object, seconds: float) -> NoReturn:
             raise HttpFailed(f"no complete answer within {seconds:g} s")
@@ -94,7 +98,7 @@ class HttpClient:
             raise HttpFailed(type(error).__name__) from None
 
     async def _ask(
-        self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None
+        self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | bytes | None
     ) -> HttpAnswer:
         response = await self._treq.request(
             method,
