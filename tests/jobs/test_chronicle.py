@@ -27,10 +27,11 @@ def lines() -> Iterator[list[LogEvent]]:
 def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEvent]) -> None:
     house.book.watch(Chronicle().note)
     job = house.start()
+    house.pass_time(6)
     house.launcher.run(job.id)
     house.pass_time(20)
     house.result(house.desk.stop(ALICE, job.id))
-    house.pass_time(6)
+    house.pass_time(20)
     assert [(event["state"], event["code"]) for event in lines] == [
         ("requested", "-"),
         ("starting", "starting"),
