@@ -3,6 +3,7 @@
 from twisted.plugin import IPlugin
 from zope.interface import alsoProvides
 
+from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
 from vsmgate.launchers.local import LocalLauncherFactory
 from vsmgate.launchers.slurm import SlurmLauncherFactory
 
@@ -11,3 +12,6 @@ alsoProvides(local, IPlugin)
 
 slurm = SlurmLauncherFactory()
 alsoProvides(slurm, IPlugin)
+
+kubernetes = KubernetesLauncherFactory()
+alsoProvides(kubernetes, IPlugin)

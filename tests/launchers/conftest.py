@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import make_gateway
 from tests.launchers import slurm_cluster
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
 
-__all__ = ["local", "make_gateway", "slurm"]
+__all__ = ["kubernetes", "local", "make_gateway", "slurm"]
 
 
 @pytest.fixture
@@ -64,3 +65,15 @@ def slurm(
         yield rig
     finally:
         rig.close()
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
+    """A Kubernetes launcher on a simulated cluster; no process of a pod is left afterwards."""
+    from twisted.internet import reactor
+
+    rig = KubernetesRig(reactor, tmp_path)
+    try:
+        yield rig
+    finally:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.model import (
@@ -33,6 +34,12 @@ class TestSlurmLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm: SlurmRig) -> LauncherRig:
         return slurm
+
+
+class TestKubernetesLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, kubernetes: KubernetesRig) -> LauncherRig:
+        return kubernetes
 
 
 class ScriptedRig:
