@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -94,6 +95,15 @@ class KubernetesRig:
         """Return the folder of a container."""
         assert self.cluster.kubelet is not None
         return self.cluster.kubelet.place(self.pod(ref), container)
+
+    async def told(self, ref: str) -> dict[str, Any]:
+        """Return what the service of a pod says that it was given."""
+        file = self.place(ref) / "renderer.json"
+
+        async def look() -> dict[str, Any] | None:
+            return json.loads(file.read_text()) if file.exists() else None
+
+        return await self.eventually(look)
 
     async def until(self, ref: str, phase: Phase) -> Observation:
         async def look() -> Observation | None:

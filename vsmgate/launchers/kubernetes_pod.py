@@ -157,10 +157,10 @@ class _Writer:
             values[f"VSMGATE_PORT_{name.upper().replace('-', '_')}"] = str(port)
         values |= render_environment(how.environment, names)
         # Variables can only refer to earlier ones.
-        made: list[dict[str, Any]] = [_from("VSMGATE_POD_IP", "fieldRef", fieldPath="status.podIP")]
+        made = [_from("VSMGATE_POD_IP", "fieldRef", {"fieldPath": "status.podIP"})]
         if launch.secret is not None:
             reference = {"name": launch.tag, "key": SECRET_KEY}
-            made.append(_from("VSMGATE_SECRET", "secretKeyRef", **reference))
+            made.append(_from("VSMGATE_SECRET", "secretKeyRef", reference))
         made += ({"name": key, "value": self._word(value)} for key, value in values.items())
         return made
 
@@ -181,7 +181,7 @@ def _port(service: str, port: int) -> dict[str, Any]:
     return {**named, "containerPort": port, "protocol": "TCP"}
 
 
-def _from(name: str, source: str, **reference: str) -> dict[str, Any]:
+def _from(name: str, source: str, reference: dict[str, str]) -> dict[str, Any]:
     return {"name": name, "valueFrom": {source: reference}}
 
 

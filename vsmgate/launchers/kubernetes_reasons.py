@@ -6,7 +6,6 @@ import re
 import signal
 from collections.abc import Iterator
 from datetime import datetime
-from ipaddress import ip_address
 
 import msgspec
 
@@ -19,6 +18,7 @@ from vsmgate.launchers.kubernetes_answers import (
 )
 from vsmgate.launchers.kubernetes_pod import SERVICES
 from vsmgate.model import Endpoint, Observation, Phase, Port, QueuePlace, Reason
+from vsmgate.targets import read_host
 
 __all__ = ["observation", "places_of", "vanished"]
 
@@ -116,10 +116,12 @@ def vanished(last: Pod) -> Observation:
 
 def _endpoints(pod: Pod, places: dict[str, tuple[str, int]]) -> dict[str, Endpoint]:
     try:
-        host = str(ip_address(pod.status.pod_ip or ""))
+        host = read_host(pod.status.pod_ip or "")
     except ValueError:
         return {}
-    return {name: Endpoint(host, port) for name, (_, port) in places.items()}
+    if host is None:  # a pod has an address, never a name
+        return {}
+    return {name: Endpoint(str(host), port) for name, (_, port) in places.items()}
 
 
 def _end_time(pod: Pod) -> float | None:
@@ -172,7 +174,7 @@ def _queue_reason(pod: Pod) -> Reason:
         return Reason("impossible_resources", sentence, native)
     if re.search(r"[Ii]nsufficient|[Tt]oo many pods|free ports|max node group", native):
         return Reason("queued_resources", "The job waits for free resources.", native)
-    if re.search("taint|unschedulable|unavailable", native):
+    if re.search("taint|unschedulable|unavailable|no nodes available", native):
         sentence = "The nodes that it could run on are down, closed or reserved."
         return Reason("nodes_unavailable", sentence, native)
     return Reason("queued", "Kubernetes finds no node for it now.", native)

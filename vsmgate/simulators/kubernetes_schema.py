@@ -221,9 +221,8 @@ def strategic_merge(old: Any, patch: Any) -> Any:
     conditions = ((patch or {}).get("status") or {}).get("conditions")
     if conditions:
         known = {c["type"]: c for c in (old.get("status") or {}).get("conditions") or ()}
-        for condition in conditions:
-            known[condition["type"]] = known.get(condition["type"], {}) | condition
-        result["status"]["conditions"] = list(known.values())
+        merged = [known.pop(c["type"], {}) | c for c in conditions]
+        result["status"]["conditions"] = [*known.values(), *merged]
     return result
 
 
