@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from twisted.internet.task import deferLater
 
 from vsmgate.interfaces import Context
-from vsmgate.launchers.kubernetes import KubernetesLauncher, KubernetesLauncherFactory
+from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
+from vsmgate.launchers.kubernetes_launcher import KubernetesLauncher
 from vsmgate.launchers.kubernetes_plan import KubernetesPlan
 from vsmgate.launchers.kubernetes_settings import KubernetesSettings
 from vsmgate.model import Launch, Observation, Phase, Secret, Service, Usecase, new_job_id
@@ -78,6 +79,7 @@ class KubernetesRig:
             "kubernetes", self.reactor, time.time, self.folder, self.folder, self._nudge
         )
         made = self.factory.make(replace(self.settings, **settings), context)
+        assert isinstance(made, KubernetesLauncher)
         self.made.append(made)
         return made
 
