@@ -57,7 +57,7 @@ class Replayed:
             tokens=tokens,
             node=False,
         )
-        self.url = self.cluster.listen()
+        self.url = self.cluster.listen(tls=False)
         self.client: HttpClient = http_client(reactor, timeout=10.0, persistent=False)
 
     async def send(self, request: dict[str, Any]) -> HttpAnswer:

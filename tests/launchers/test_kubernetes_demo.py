@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -47,14 +49,18 @@ class Simulated:
         config = CONFIG.search(self.said)
         assert config is not None, self.said
         self.config = re.sub("(?m)^    ", "", config[1])
-        self.url = json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        cluster = json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]
+        self.url = cluster["server"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self.tls = ssl.create_default_context(cadata=authority)
+
+    def open(self, url: str, data: bytes | None = None) -> Any:
+        headers = {"Authorization": "Bearer simulated", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + url, data=data, headers=headers)
+        return urllib.request.urlopen(request, timeout=PATIENCE, context=self.tls)
 
     def pods(self) -> list[dict[str, Any]]:
-        request = urllib.request.Request(
-            f"{self.url}/api/v1/namespaces/vsmgate/pods",
-            headers={"Authorization": "Bearer simulated"},
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with self.open("/api/v1/namespaces/vsmgate/pods") as answer:
             items: list[dict[str, Any]] = json.load(answer)["items"]
         return items
 
@@ -119,20 +125,16 @@ def test_it_ends_with_its_processes(simulated: Simulated) -> None:
             ]
         },
     }
-    url = f"{simulated.url}/api/v1/namespaces/vsmgate/pods"
-    headers = {"Authorization": "Bearer simulated", "Content-Type": "application/json"}
-    made = urllib.request.Request(url, data=json.dumps(pod).encode(), headers=headers)
-    with urllib.request.urlopen(made, timeout=PATIENCE) as answer:
+    url = "/api/v1/namespaces/vsmgate/pods"
+    with simulated.open(url, json.dumps(pod).encode()) as answer:
         assert answer.status == 201
-    watch = urllib.request.Request(f"{url}?watch=1", headers=headers)
-    with urllib.request.urlopen(watch, timeout=PATIENCE) as answer:
+    with simulated.open(f"{url}?watch=1") as answer:
         for line in answer:
             if json.loads(line)["object"]["status"]["phase"] == "Running":
                 break
-    log = urllib.request.Request(f"{url}/sleeps/log", headers=headers)
     pid = ""
     while not pid:
-        with urllib.request.urlopen(log, timeout=PATIENCE) as answer:
+        with simulated.open(f"{url}/sleeps/log") as answer:
             pid = answer.read().decode().strip()
     assert Path(f"/proc/{pid}").exists()
     assert simulated.stop() == 0

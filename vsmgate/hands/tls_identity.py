@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -43,6 +43,6 @@ def parse_identity(pem: bytes) -> PrivateCertificate:
     """Return a certificate with its key, out of PEM; raises `ValueError`."""
     try:
         identity: PrivateCertificate = PrivateCertificate.loadPEM(pem)
-    except (SSL.Error, ValueError, TypeError) as error:
+    except (SSL.Error, crypto.Error, ValueError, TypeError) as error:
         raise ValueError("holds no certificate with its unencrypted key in PEM form") from error
     return identity

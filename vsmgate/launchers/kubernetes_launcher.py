@@ -77,7 +77,8 @@ class KubernetesLauncher:
         try:
             made = await self._api.create_pod(pod) or await self._api.pod(launch.tag)
         except EngineRefused:
-            await self._api.delete("secrets", launch.tag)
+            if launch.secret is not None:
+                await self._drop_secret(launch.tag)
             raise
         if made is None or (made.metadata.labels or {}).get(JOB_LABEL) != launch.job_id:
             raise EngineRefused(f"There is a pod {launch.tag} that is not ours.", code="name_taken")
@@ -142,6 +143,13 @@ class KubernetesLauncher:
         await self._api.close()
 
     # -- parts -------------------------------------------------------------------------
+
+    async def _drop_secret(self, name: str) -> None:
+        """Delete the secret of a refused pod, if that can be done now; the refusal counts more."""
+        try:
+            await self._api.delete("secrets", name)
+        except EngineError as error:
+            self._log.warn("secret {name} stays: {why}", name=name, why=error.detail)
 
     async def _remove(self, ref: str) -> None:
         await self._api.delete("pods", ref)

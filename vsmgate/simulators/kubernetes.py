@@ -7,6 +7,7 @@ configurations and for tests; kubectl and client libraries can be used with it.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from vsmgate.simulators.kubernetes_api import ApiServer
+from vsmgate.simulators.kubernetes_certificate import self_signed
 from vsmgate.simulators.kubernetes_kubelet import Kubelet
 from vsmgate.simulators.kubernetes_objects import Objects
 
@@ -63,25 +65,33 @@ class Cluster:
             self.kubelet = Kubelet(reactor, self.objects, wall, folder, images, room)
             self.api.runner = self.kubelet
         self._reactor = reactor
+        self._wall = wall
         self._port: Any = None
+        self.certificate = ""
 
-    def listen(self, port: int = 0, tls: Any = None) -> str:
+    def listen(self, port: int = 0, *, tls: bool = True) -> str:
         """Listen on the loopback address; return the URL."""
-        site = Site(self.api)
-        if tls is None:
-            self._port = self._reactor.listenTCP(port, site, interface="127.0.0.1")
+        site, scheme = Site(self.api), "http"
+        if tls:
+            scheme = "https"
+            self.certificate, options = self_signed("127.0.0.1", self._wall())
+            self._port = self._reactor.listenSSL(port, site, options, interface="127.0.0.1")
         else:
-            self._port = self._reactor.listenSSL(port, site, tls, interface="127.0.0.1")
-        return f"http{'s' if tls else ''}://127.0.0.1:{self._port.getHost().port}"
+            self._port = self._reactor.listenTCP(port, site, interface="127.0.0.1")
+        return f"{scheme}://127.0.0.1:{self._port.getHost().port}"
 
-    def kubeconfig(self, url: str, **cluster: str) -> str:
+    def kubeconfig(self, url: str) -> str:
         """Return a kubeconfig file for it (JSON is YAML too)."""
+        cluster = {"server": url}
+        if self.certificate:
+            data = base64.b64encode(self.certificate.encode()).decode()
+            cluster["certificate-authority-data"] = data
         context = {"cluster": "simulated", "user": "simulated", "namespace": self.namespace}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "simulated",
-            "clusters": [{"name": "simulated", "cluster": {"server": url, **cluster}}],
+            "clusters": [{"name": "simulated", "cluster": cluster}],
             "users": [{"name": "simulated", "user": {"token": self.token}}],
             "contexts": [{"name": "simulated", "context": context}],
         }

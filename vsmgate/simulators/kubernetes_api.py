@@ -29,6 +29,7 @@ from vsmgate.simulators.kubernetes_requests import (
     body_of,
     check_change,
     json_of,
+    part_of,
     query_of,
     reply,
 )
@@ -243,13 +244,8 @@ class ApiServer(Resource):
         node = pod["spec"].get("nodeName", "")
         if self.runner is None:  # as the real one has it, where there is no such node
             raise ApiError(404, f'pods "{node}" not found', {"name": node, "kind": "pods"})
-        text = self.runner.logs(pod, container)
-        if "tailLines" in query:
-            lines = text.splitlines(keepends=True)
-            text = b"".join(lines[max(0, len(lines) - int(query["tailLines"])) :])
-        text = text[: int(query.get("limitBytes") or len(text))]
         request.setHeader(b"Content-Type", b"text/plain")
-        return text
+        return part_of(self.runner.logs(pod, container), query)
 
     # -- watching ----------------------------------------------------------------------
 
@@ -272,13 +268,20 @@ class ApiServer(Resource):
 
         version = int(query.get("resourceVersion") or 0)
         try:
-            earlier = list(self.objects.since(version, resource)) if version else []
+            after = version and query.get("sendInitialEvents") != "true"
+            earlier = list(self.objects.since(version, resource)) if after else []
         except ApiError as error:
             tell("ERROR", error.body)
             request.finish()
             return NOT_DONE_YET
-        for found in [] if version else self.objects.list(resource, namespace, fits):
+        initial = query.get("sendInitialEvents") == "true"
+        for found in self.objects.list(resource, namespace, fits) if initial or not version else ():
             tell("ADDED", found)
+        if initial:  # the streaming list of later versions
+            meta = {"resourceVersion": str(self.objects.version), "creationTimestamp": None}
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+            mark = {"kind": KINDS[resource], "apiVersion": "v1", "metadata": meta}
+            request.write(json.dumps({"type": "BOOKMARK", "object": mark}).encode() + b"\n")
         for change in earlier:
             changed(change)
         self.objects.watchers.append(changed)

@@ -69,7 +69,7 @@ def static(path: str) -> object | None:
     groups = {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
     versions = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     answers = {"/version": VERSION, "/api": versions, "/apis": groups, "/api/v1": CORE}
-    return answers.get(path)
+    return answers.get(path.rstrip("/"))
 
 
 def table(resource: str, found: Sequence[Object], version: str, now: float) -> Object:

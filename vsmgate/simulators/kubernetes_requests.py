@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.web.server import Request
 
 from vsmgate.simulators.kubernetes_objects import ApiError
 
-__all__ = ["body_of", "check_change", "json_of", "query_of", "reply"]
+__all__ = ["body_of", "check_change", "json_of", "part_of", "query_of", "reply"]
 
 Object = dict[str, Any]
 
@@ -52,6 +53,14 @@ def body_of(request: Request, kind: str) -> Object:
         told = f'{given["kind"]} in version "v1" cannot be handled as a {kind}: '
         raise ApiError(400, f'{told}no kind "{given["kind"]}" is registered for version "v1"')
     return given
+
+
+def part_of(log: bytes, query: Mapping[str, str]) -> bytes:
+    """Return what of a log is asked for: the last lines, and of them the first octets."""
+    if "tailLines" in query:
+        lines = log.splitlines(keepends=True)
+        log = b"".join(lines[max(0, len(lines) - int(query["tailLines"])) :])
+    return log[: int(query.get("limitBytes") or len(log))]
 
 
 def reply(request: Request, body: object, code: int = 200) -> bytes:
