@@ -278,7 +278,8 @@ class ApiServer(Resource):
         for found in self.objects.list(resource, namespace, fits) if initial or not version else ():
             tell("ADDED", found)
         if initial:  # the streaming list of later versions
-            meta = {"resourceVersion": str(self.objects.version), "creationTimestamp": None}
+            meta: Object = {"resourceVersion": str(self.objects.version)}
+            meta["creationTimestamp"] = None
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
             mark = {"kind": KINDS[resource], "apiVersion": "v1", "metadata": meta}
             request.write(json.dumps({"type": "BOOKMARK", "object": mark}).encode() + b"\n")
