@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from twisted.internet.task import deferLater
 
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
@@ -311,7 +310,11 @@ async def test_a_watch_nudges_and_begins_again(kubernetes: KubernetesRig) -> Non
         return kubernetes.nudges if kubernetes.nudges > more_than else None
 
     await kubernetes.launcher.poll([kubernetes.launch().tag])
-    await deferLater(kubernetes.reactor, 0.2)  # the watch is asked for
+
+    async def watching() -> bool | None:
+        return True if kubernetes.cluster.objects.watchers[1:] else None
+
+    await kubernetes.eventually(watching)
     ref = await kubernetes.launcher.submit(kubernetes.launch())
     assert await kubernetes.eventually(nudged)  # the pod came up
     await kubernetes.until(ref, Phase.RUNNING)
@@ -340,4 +343,3 @@ async def test_many_pods_are_listed_in_pages(kubernetes: KubernetesRig) -> None:
     assert found == {tag: tag for tag in tags}
     lists = [uri for method, uri in kubernetes.cluster.api.asked if "limit=" in uri]
     assert len(lists) == 3
-    await deferLater(kubernetes.reactor, 0)

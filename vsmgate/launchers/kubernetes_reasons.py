@@ -103,7 +103,7 @@ def observation(pod: Pod) -> Observation:
     waiting = [s for s in states if s.state.running is None]
     if going:
         return Observation(Phase.RUNNING, endpoints)
-    if waiting or len(states) < len(names) or not endpoints:
+    if pod.status.phase != "Running" or waiting or not endpoints:
         every = [*(pod.status.init_container_statuses or ()), *states]
         return Observation(Phase.STARTING, reason=next(_wait_reasons(every, names), None))
     return Observation(Phase.RUNNING, endpoints, end_time=_end_time(pod))
