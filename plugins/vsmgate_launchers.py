@@ -4,6 +4,7 @@ from twisted.plugin import IPlugin
 from zope.interface import alsoProvides
 
 from vsmgate.launchers.ecs import EcsLauncherFactory
+from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
 from vsmgate.launchers.local import LocalLauncherFactory
 from vsmgate.launchers.slurm import SlurmLauncherFactory
 
@@ -15,3 +16,7 @@ alsoProvides(slurm, IPlugin)
 
 ecs = EcsLauncherFactory()
 alsoProvides(ecs, IPlugin)
+
+
+kubernetes = KubernetesLauncherFactory()
+alsoProvides(kubernetes, IPlugin)

@@ -124,6 +124,7 @@ def test_an_unknown_kind_lists_the_known_ones(folder: Path, dropin: Dropin) -> N
     assert str(caught.value).startswith(
         "site.toml: launchers.x.kind: unknown launcher 'slrum'; known: abacus, "
     )
+    assert ", local" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from tests.e2e.conftest import make_gateway
 from tests.launchers import slurm_cluster
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.ecs_site import KEYS, EcsSite
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
 
-__all__ = ["ecs", "local", "make_gateway", "slurm"]
+__all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm"]
 
 
 @pytest.fixture
@@ -93,3 +94,15 @@ def ecs(_ecs_site: EcsSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield rig
     finally:
         rig.close()
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
+    """A Kubernetes launcher on a simulated cluster; no process of a pod is left afterwards."""
+    from twisted.internet import reactor
+
+    rig = KubernetesRig(reactor, tmp_path)
+    try:
+        yield rig
+    finally:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))

@@ -4,6 +4,7 @@ import pytest
 from msgspec import convert
 
 from tests.launchers.ecs_rig import EcsRig
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.model import (
@@ -40,6 +41,12 @@ class TestEcsLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, ecs: EcsRig) -> LauncherRig:
         return ecs
+
+
+class TestKubernetesLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, kubernetes: KubernetesRig) -> LauncherRig:
+        return kubernetes
 
 
 class ScriptedRig:

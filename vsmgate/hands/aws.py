@@ -77,7 +77,7 @@ class AwsClient:
         request = AWSRequest("POST", url, data=body, headers=headers)
         SigV4Auth(await self._credentials(), service, self._region).add_auth(request)
         signed = {name: str(value) for name, value in request.headers.items()}
-        return await self._http.post_bytes(url, body, signed)
+        return await self._http.request("POST", url, signed, body)
 
     def forget_credentials(self) -> None:
         """Read everything again at the next question: these were refused."""
