@@ -35,6 +35,12 @@ class TestSlurmLauncher(LauncherContract):
         return slurm
 
 
+class TestSlurmRestLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, slurm_rest: SlurmRig) -> LauncherRig:
+        return slurm_rest
+
+
 class ScriptedRig:
     """Plays the engine: a job's phases follow from what it is to do."""
 

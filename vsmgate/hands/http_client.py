@@ -76,6 +76,12 @@ class HttpClient:
         """POST ``form`` to ``url``; fails with `HttpFailed`."""
         return await self._within(self._ask("POST", url, dict(headers or {}), dict(form)))
 
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> HttpAnswer:
+        """Ask with any method and body; fails with `HttpFailed`."""
+        return await self._within(self._ask(method, url, dict(headers), body))
+
     async def _within(self, asking: Any) -> HttpAnswer:
         def late(_: object, seconds: float) -> NoReturn:
             raise HttpFailed(f"no complete answer within {seconds:g} s")
@@ -94,13 +100,13 @@ class HttpClient:
             raise HttpFailed(type(error).__name__) from None
 
     async def _ask(
-        self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None
+        self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
     ) -> HttpAnswer:
         response = await self._treq.request(
             method,
             url,
             headers={"Accept": "application/json", **headers},
-            data=form,
+            data=data,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -11,7 +11,7 @@ from msgspec import Struct
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
 
 __all__ = ["JOB_FORMAT", "RECORD_FORMAT", "SlurmJob", "failure", "is_unknown_job"]
-__all__ += ["parse_jobs", "parse_json", "parse_number", "parse_records"]
+__all__ += ["parse_jobs", "parse_json", "parse_number", "parse_records", "select"]
 
 #: No value has it, whereas job names and reasons of other people may hold anything printable.
 _SEPARATOR = "\x1f"
@@ -104,11 +104,11 @@ _DECODER = msgspec.json.Decoder(_Json)
 
 
 def parse_json(data: bytes) -> list[SlurmJob]:
-    """Return the jobs in the output of ``squeue --json``, which are all of the cluster."""
+    """Return the jobs in what ``squeue --json`` or slurmrestd says: all of the cluster."""
     try:
         answer = _DECODER.decode(data)
     except msgspec.DecodeError as error:
-        raise EngineUnreachable(f"The output of squeue --json cannot be read: {error}.") from None
+        raise EngineUnreachable(f"Slurm's list of jobs cannot be read: {error}.") from None
     return [
         SlurmJob(
             job.job_id,
@@ -121,6 +121,18 @@ def parse_json(data: bytes) -> list[SlurmJob]:
             _moment(job.end_time),
         )
         for job in answer.jobs
+    ]
+
+
+def select(
+    jobs: Iterable[SlurmJob], numbers: Collection[int], names: Collection[str], user: str
+) -> list[SlurmJob]:
+    """Return those of ``jobs`` that were asked for, by number or by name; see `SlurmClient`."""
+    wanted, named = set(numbers), set(names)
+    return [
+        job
+        for job in jobs
+        if (job.number in wanted or job.name in named) and user in ("", job.user)
     ]
 
 
