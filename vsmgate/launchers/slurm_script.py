@@ -90,8 +90,9 @@ trap 'finish terminated' TERM
 $setup
 
 # -- ports ------------------------------------------------------------------------------
-# From the job's number on, so that two jobs on a node do not look at the same ones at once.
-next=$$(($low + SLURM_JOB_ID * $count % $span))
+# From the job's number on and far from its neighbours', because two jobs that begin on a node at
+# once, and pass over ports in use, must not come to the same one.
+next=$$(($low + SLURM_JOB_ID * $count * 31 % $span))
 busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 choose() {
     local tries=$span hex

@@ -59,8 +59,9 @@ ReturnToService=2
 MessageTimeout=5
 KillWait=2
 MinJobAge=300
-NodeName=n1 NodeHostname={host} NodeAddr={address} Port={ports[1]} CPUs=4 RealMemory=1000
-NodeName=n2 NodeHostname={host} NodeAddr={address} Port={ports[2]} CPUs=4 RealMemory=1000
+NodeName=DEFAULT CPUs=4 RealMemory=1000 Feature=cpu
+NodeName=n1 NodeHostname={host} NodeAddr={address} Port={ports[1]}
+NodeName=n2 NodeHostname={host} NodeAddr={address} Port={ports[2]}
 PartitionName=prod Nodes=n1,n2 Default=YES MaxTime=UNLIMITED DefaultTime=60 State=UP
 """
 
