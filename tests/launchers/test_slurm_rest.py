@@ -85,6 +85,18 @@ async def test_resources_and_a_wait(slurm_rest: SlurmRig) -> None:
     assert slurm_rest.cluster.ask(asked).strip() == "2|100M|prod"
 
 
+@deferred
+async def test_what_can_never_run_says_so(slurm_rest: SlurmRig) -> None:
+    ref = await slurm_rest.launcher.submit(slurm_rest.launch(nodes=5))
+
+    async def told() -> object:
+        seen = (await slurm_rest.launcher.poll([ref]))[ref]
+        assert seen.phase is Phase.QUEUED
+        return seen if seen.reason.code == "impossible_resources" else None
+
+    assert (await slurm_rest.eventually(told)).reason.native == "PartitionConfig"
+
+
 @pytest.mark.parametrize(
     ("plan", "code", "words"),
     [
@@ -319,7 +331,7 @@ def test_a_job_in_the_older_shape() -> None:
     assert told["script"] == "#!/bin/bash\n"
     assert told["job"] == {
         **{"name": "vsmgate-x", "current_working_directory": "/", "standard_output": "/x.log"},
-        **{"open_mode": "append", "requeue": False, "nodes": [2, 2], "time_limit": 61},
+        **{"open_mode": "append", "requeue": False, "nodes": "2", "time_limit": 61},
         **{"cpus_per_task": 72, "exclusive": "exclusive", "account": "proj3"},
         **{"partition": "prod", "constraints": "cpu", "gres": "gpu:2,disk:1"},
         **{"memory_per_node": 4096, "comment": "a b"},

@@ -45,6 +45,7 @@ _SAME: Mapping[str, Field] = {
     "reservation": ("reservation", str),
     "constraint": ("constraints", str),
     "comment": ("comment", str),
+    "nodes": ("nodes", str),  # not a list: 22.05 has it in its OpenAPI, and takes it for nothing
     "cpus-per-task": ("cpus_per_task", int),
     "nice": ("nice", int),
     "licenses": ("licenses", str),
@@ -52,7 +53,6 @@ _SAME: Mapping[str, Field] = {
 }
 _OLD: Mapping[str, Field] = {
     **_SAME,
-    "nodes": ("nodes", lambda value: [int(value), int(value)]),
     "time": ("time_limit", int),
     "exclusive": ("exclusive", lambda value: value or "exclusive"),
     "mem": ("memory_per_node", _megabytes),
@@ -61,7 +61,6 @@ _OLD: Mapping[str, Field] = {
 }
 _NEW: Mapping[str, Field] = {
     **_SAME,
-    "nodes": ("nodes", str),
     "time": ("time_limit", _number),
     "exclusive": ("shared", lambda value: [value or "none"]),
     "mem": ("memory_per_node", lambda value: _number(str(_megabytes(value)))),
