@@ -16,7 +16,12 @@ import pytest_twisted
 from msgspec.structs import replace
 from twisted.internet import ssl
 from twisted.internet.testing import MemoryReactorClock
-from twisted.protocols.portforward import ProxyFactory
+from twisted.protocols.portforward import (
+    ProxyClient,
+    ProxyClientFactory,
+    ProxyFactory,
+    ProxyServer,
+)
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -212,6 +217,36 @@ async def test_tls_with_an_authority_of_ones_own(slurm_rest: SlurmRig, tmp_path:
         assert await trusting.find([launch.tag]) == {launch.tag: ref}
     finally:
         await port.stopListening()
+
+
+class Drops(ProxyClient):
+    """Passes on what is asked, and hangs up instead of passing on the answer."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.peer.transport.abortConnection()
+
+
+class DropsFactory(ProxyFactory):
+    class protocol(ProxyServer):  # Twisted's name for it
+        class clientProtocolFactory(ProxyClientFactory):
+            protocol = Drops
+
+
+@deferred
+async def test_an_answer_that_is_lost_leaves_one_job(slurm_rest: SlurmRig) -> None:
+    assert slurm_rest.settings.rest is not None
+    behind = int(slurm_rest.settings.rest.url.rpartition(":")[2])
+    port = slurm_rest.reactor.listenTCP(0, DropsFactory("127.0.0.1", behind), interface="127.0.0.1")
+    try:
+        rest = replace(slurm_rest.settings.rest, url=f"http://127.0.0.1:{port.getHost().port}")
+        launch = slurm_rest.launch()
+        with pytest.raises(EngineUnreachable, match="slurmrestd cannot be asked now"):
+            await slurm_rest.again(rest=rest).submit(launch)
+    finally:
+        await port.stopListening()
+    found = await slurm_rest.launcher.find([launch.tag])
+    await slurm_rest.until(found[launch.tag], Phase.RUNNING)
+    assert len(slurm_rest.left().split()) == 1
 
 
 class Says(Resource):
