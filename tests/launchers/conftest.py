@@ -9,16 +9,17 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from tests.e2e.conftest import make_gateway
-from tests.launchers import slurm_cluster
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.ecs_site import KEYS, EcsSite
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
-from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_supervisor import members, send
+from vsmgate.launchers.slurm_settings import RestSettings
+from vsmgate.simulators import slurm_cluster
+from vsmgate.simulators.slurm_cluster import SlurmCluster
 
-__all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm"]
+__all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm", "slurm_rest"]
 
 
 @pytest.fixture
@@ -54,15 +55,36 @@ def _slurm_cluster() -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture
-def slurm(
-    require: Callable[[object, str], None], request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[SlurmRig]:
+def _slurm_here(
+    require: Callable[[object, str], None], request: pytest.FixtureRequest
+) -> SlurmCluster:
+    missing = slurm_cluster.missing()
+    require(not missing, missing)
+    found: SlurmCluster = request.getfixturevalue("_slurm_cluster")
+    return found
+
+
+@pytest.fixture
+def slurm(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
     """A Slurm launcher on a real cluster; its jobs are over afterwards."""
     from twisted.internet import reactor
 
-    missing = slurm_cluster.missing()
-    require(not missing, missing)
-    rig = SlurmRig(reactor, request.getfixturevalue("_slurm_cluster"), tmp_path)
+    rig = SlurmRig(reactor, _slurm_here, tmp_path)
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def slurm_rest(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
+    """The same through a real slurmrestd."""
+    from twisted.internet import reactor
+
+    token = tmp_path / "token"
+    token.write_text(f"SLURM_JWT={_slurm_here.token()}\n")
+    rest = RestSettings(_slurm_here.start_rest(), "root", str(token), "v0.0.38", allow_http=True)
+    rig = SlurmRig(reactor, _slurm_here, tmp_path, rest)
     try:
         yield rig
     finally:

@@ -67,6 +67,11 @@ async def test_a_cluster_would_take_jobs(slurm: SlurmRig) -> None:
 
 
 @deferred
+async def test_a_slurm_behind_slurmrestd(slurm_rest: SlurmRig) -> None:
+    assert await slurm_rest.launcher.check_engine() == []
+
+
+@deferred
 async def test_a_cluster_whose_partition_is_down(slurm: SlurmRig) -> None:
     slurm.cluster.ask("scontrol update PartitionName=prod State=DOWN")
     try:

@@ -49,6 +49,12 @@ class TestKubernetesLauncher(LauncherContract):
         return kubernetes
 
 
+class TestSlurmRestLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, slurm_rest: SlurmRig) -> LauncherRig:
+        return slurm_rest
+
+
 class ScriptedRig:
     """Plays the engine: a job's phases follow from what it is to do."""
 

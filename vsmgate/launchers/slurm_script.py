@@ -11,7 +11,7 @@ In the folder of the job the script leaves (`vsmgate.launchers.slurm_folder` rea
     NAME.stdout     outputs of each service
     NAME.stderr
     NAME.status     its exit code
-    exit            how it ended: ``service NAME STATUS`` or ``terminated SECONDS LIMIT``
+    exit            ``service NAME STATUS``, ``terminated SECONDS LIMIT`` or ``requeued``
     work/           the job's own: ``{directory}``, and where its services start
 """
 
@@ -24,6 +24,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 from vsmgate.errors import BadParameters, Problem
+from vsmgate.launchers.slurm_client import SECRET_VARIABLE
 from vsmgate.launchers.slurm_plan import SlurmPlan, minutes
 from vsmgate.model import Endpoint, Launch
 from vsmgate.templates import names_of, render_command, render_environment
@@ -48,6 +49,12 @@ _HEAD = Template("""\
 # $tag: made by vsmgate.
 umask $umask
 folder=$folder
+if [ "$${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+    # Where Slurm could not be told not to requeue the job, its services must not start again.
+    printf 'requeued\\n' >"$$folder/exit"
+    exit 94
+fi
+$secret
 mkdir -- "$$folder" "$$folder/work" && cd -- "$$folder/work" || exit 90
 printf '%s\\n' "$$SLURM_JOB_ID" >"$$folder/job"
 set -m  # every service is a process group of its own
@@ -83,8 +90,9 @@ trap 'finish terminated' TERM
 $setup
 
 # -- ports ------------------------------------------------------------------------------
-# From the job's number on, so that two jobs on a node do not look at the same ones at once.
-next=$$(($low + SLURM_JOB_ID * $count % $span))
+# From the job's number on and far from its neighbours', because two jobs that begin on a node at
+# once, and pass over ports in use, must not come to the same one.
+next=$$(($low + SLURM_JOB_ID * $count * 31 % $span))
 busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 choose() {
     local tries=$span hex
@@ -98,6 +106,10 @@ choose() {
     exit 91
 }
 """)
+
+_SECRET = f"""\
+export VSMGATE_SECRET=${{{SECRET_VARIABLE}:?did not arrive; see env_keep in docs/engines/slurm.md}}
+unset {SECRET_VARIABLE}"""
 
 _SERVICE = Template("""\
 (
@@ -143,6 +155,7 @@ def render_script(launch: Launch, place: Place) -> str:
         tag=launch.tag,
         umask="027" if place.shared else "077",
         folder=shlex.quote(f"{place.folder}/{launch.job_id}"),
+        secret=":" if launch.secret is None else _SECRET,
         names=" ".join(services),
         limit=60 * minutes(launch.lifetime),
         setup="\n".join(plan.setup) or ":",

@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="vsmgate-kubernetes-") as name:
         folder = Path(name)
         room = {"cpu": options.cpu, "memory": options.memory}
-        wall = time.time  # noqa: TID251  # a program of its own
+        wall = time.time
         cluster = Cluster(
             reactor, folder, wall, namespace=options.namespace, images=images, room=room
         )
