@@ -124,7 +124,10 @@ class Gateway(MultiService):
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
-        self._watching: list[Any] = [self._activity.ticker]
+        self._watching: list[Any] = [
+            self._activity.ticker,
+            Ticker("visits", access.visits.tick, reactor),
+        ]
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
@@ -273,6 +276,7 @@ class Gateway(MultiService):
         try:
             await children
             await self._activity.flush()
+            await self._access.visits.flush()
         except GatewayError as error:
             self._log.warn("not stored: {error}", error=str(error))
         finally:

@@ -93,6 +93,7 @@ def test_job(face: Any) -> None:
         "usecase": "demo",
         "parameters": {},
         "owner": "ann",
+        "right": "owner",
         "launcher": "local",
         "engine_ref": "4711",
         "state": "ready",
@@ -123,6 +124,8 @@ def test_job(face: Any) -> None:
             "logs": f"/v1/jobs/{job.id}/logs",
             "extend": f"/v1/jobs/{job.id}/extend",
             "tickets": f"/v1/jobs/{job.id}/tickets",
+            "presence": f"/v1/jobs/{job.id}/presence",
+            "grants": f"/v1/jobs/{job.id}/grants",
         },
     }
 

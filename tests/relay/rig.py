@@ -58,6 +58,7 @@ class FakeDesk:
         self.sessions = Sessions(b"k" * 32, 600.0)
         self.calls: list[Callable[[Job], None]] = []
         self.told_active = 0
+        self.visits: list[tuple[Target, bool, Callable[[], None]]] = []
 
     def expires_in(self, identity: Identity) -> float | None:
         return None
@@ -85,6 +86,10 @@ class FakeDesk:
 
     def active(self, job_id: str) -> None:
         self.told_active += 1
+
+    def visit(self, target: Target, relay: bool, revoked: Callable[[], None]) -> Callable[[], None]:
+        self.visits.append((target, relay, revoked))
+        return lambda: self.visits.remove((target, relay, revoked))
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         self.calls.append(call)

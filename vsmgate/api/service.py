@@ -16,6 +16,7 @@ from vsmgate.api.metrics import Metrics
 from vsmgate.api.openapi import openapi_route
 from vsmgate.api.probes import Probes
 from vsmgate.api.route import Routes
+from vsmgate.api.sharing import Sharing
 from vsmgate.api.site import ApiSite
 from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
@@ -66,6 +67,7 @@ class ApiService(Service):
         routes = [
             *V0(desk, self.views).routes(),
             *V1(desk, self.views).routes(),
+            *Sharing(desk.sharing).routes(),
             *probes.routes(),
         ]
         self.site = ApiSite(

@@ -85,9 +85,9 @@ class StoreShares(StoreFixtures):
 
     @deferred
     async def test_pages_of_shared_jobs_are_narrowed(self, store: IJobStore) -> None:
-        for_bob = {"grants": (grant(),)}
-        jobs = [(await store.add(new_job(**for_bob), FREE, None))[0] for _ in range(3)]
-        other, _ = await store.add(new_job(usecase="other", **for_bob), FREE, None)
+        for_bob = (grant(),)
+        jobs = [(await store.add(new_job(grants=for_bob), FREE, None))[0] for _ in range(3)]
+        other, _ = await store.add(new_job(usecase="other", grants=for_bob), FREE, None)
         await store.update(jobs[0].id, lambda job: ended(job, 5.0))
         reader = Reader(store, "bob")
         assert await reader.ids(states=(State.STOPPED,)) == [jobs[0].id]
