@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError, JobNotReady, NoSuchJob, Unauthenticated
+from vsmgate.grants import Right
 from vsmgate.heads import RequestHead, ResponseHead, request_reader, response_reader
 from vsmgate.lifecycle import State
 from vsmgate.model import Endpoint, Identity, Job, Service, Usecase
@@ -58,6 +59,7 @@ class FakeDesk:
         self.sessions = Sessions(b"k" * 32, 600.0)
         self.calls: list[Callable[[Job], None]] = []
         self.told_active = 0
+        self.right = Right.OWNER
         self.visits: list[tuple[Target, bool, Callable[[], None]]] = []
 
     def expires_in(self, identity: Identity) -> float | None:
@@ -79,7 +81,8 @@ class FakeDesk:
         if job_id != self.job.id or subject != self.job.owner:
             raise NoSuchJob
         spec = self.job.usecase.services[service]
-        return Target(self.job, service, spec, self.endpoint, Identity(subject))
+        identity = Identity(subject)
+        return Target(self.job, service, spec, self.endpoint, identity, right=self.right)
 
     def session(self, target: Target) -> Session:
         return self.sessions.make(target.job.id, target.service, target.identity, 0.0)
