@@ -108,6 +108,8 @@ def test_who_knows_the_id_of_a_tokenless_job_controls_it() -> None:
 def test_a_service_is_viewed_only_where_it_says_how() -> None:
     with pytest.raises(ViewUnsupported):
         sharing.check_view(job(), Service())
+    with pytest.raises(ViewUnsupported):  # what its page asks for cannot be told apart
+        sharing.check_view(job(), Service(view=View.RECEIVE, http=True))
     for view in (View.RECEIVE, View.JSONRPC, View.BRAYNS):
         sharing.check_view(job(), Service(view=view))
 

@@ -57,7 +57,7 @@ def check_view(job: Job, spec: Service | None = None) -> None:
         raise ViewUnsupported(
             "Whoever knows this job's id may control it, so it cannot be shared for viewing."
         )
-    if spec is not None and spec.view is View.NONE:
+    if spec is not None and (spec.view is View.NONE or spec.http):
         raise ViewUnsupported(
             "This service cannot be opened with the right to view: what its clients send"
             " cannot be told apart. Ask the job's owner for control."
