@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.test_frames import KEY, cut, frame, run
 from vsmgate.frames import CLOSE, PING, PONG, close_payload
@@ -106,6 +107,13 @@ def test_messages_are_bounded() -> None:
         assert tracker.violation.code == 1009
 
 
+def test_a_services_own_limit_is_for_viewers_too() -> None:
+    tracker = view_tracker(structs.replace(LOOK, max_message=len(ASK) - 1), False)
+    assert run(tracker, [frame(TEXT, ASK, key=KEY)]) == b""
+    assert tracker.violation is not None
+    assert tracker.violation.code == 1009
+
+
 def test_binary_messages_are_for_brayns_only() -> None:
     asked = frame(BINARY, brayns(ASK, b"pixels"), key=KEY)
     assert run(view_tracker(BRAYNS, False), [asked]) == asked
@@ -172,3 +180,26 @@ def test_what_is_not_in_brayns_layout_is_none(message: bytes) -> None:
 def test_any_request_is_read(method: str, params: object) -> None:
     text = json.dumps({"id": 0, "method": method, "params": params}).encode()
     assert method_of(text, False) == method_of(brayns(text, b"x"), True) == method
+
+
+names = st.sampled_from(["method", "Method", "id", "jsonrpc", "params", "\\u006dethod"])
+values = st.sampled_from(['"quit"', '"get-image"', '"2.0"', "1", "null", '{"method": "quit"}'])
+members = st.lists(st.tuples(names, values), max_size=4)
+
+
+@given(members=members, tail=st.sampled_from(["", " ", "\0", "{}", ',"method":"quit"}']))
+def test_no_other_reader_finds_another_method(members: list[tuple[str, str]], tail: str) -> None:
+    text = "{" + ",".join(f'"{name}":{value}' for name, value in members) + "}" + tail
+    found = method_of(text.encode(), False)
+    if found is None:
+        return
+
+    def first_wins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        return dict(reversed(pairs))
+
+    def any_case(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        return {name.lower(): value for name, value in pairs}
+
+    readers = (dict, first_wins, any_case)
+    lenient = [json.JSONDecoder(object_pairs_hook=hook).raw_decode(text)[0] for hook in readers]
+    assert [request["method"] for request in lenient] == [found] * 3

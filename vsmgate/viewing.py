@@ -40,14 +40,15 @@ def view_tracker(spec: Service, compressed: bool) -> FrameTracker:
         answer_pings=spec.pings is Pings.ANSWER,
         methods=spec.view_methods if reads_messages(spec) else (),
         binary=spec.view is View.BRAYNS,
+        longest=min(VIEW_MESSAGE, spec.max_message or VIEW_MESSAGE),
     )
 
 
 class ViewTracker(FrameRewriter):
     """Lets pings, a Close, and requests of ``methods`` on; anything else is a violation.
 
-    A message goes on whole, and as one frame. ``binary``: also Brayns' binary messages. Without
-    ``methods`` the head of any data frame is enough to refuse it.
+    A message of at most ``longest`` octets goes on whole, and as one frame. ``binary``: also
+    Brayns' binary messages. Without ``methods`` the head of any data frame is enough to refuse it.
     """
 
     __slots__ = ("_binary", "_methods")
@@ -61,12 +62,13 @@ class ViewTracker(FrameRewriter):
         answer_pings: bool,
         methods: Collection[str],
         binary: bool,
+        longest: int,
     ) -> None:
         super().__init__(
             compressed=compressed,
-            max_frame=VIEW_MESSAGE if methods else None,
+            max_frame=longest if methods else None,
             answer_pings=answer_pings,
-            collect=VIEW_MESSAGE,
+            collect=longest,
         )
         self._methods = frozenset(methods)
         self._binary = binary

@@ -189,6 +189,22 @@ def test_a_grant_of_another_process_counts_at_once(house: House, job: Job) -> No
         other.end()
 
 
+def test_what_another_process_revoked_does_not_count_any_more(house: House, job: Job) -> None:
+    grant = share(house, job)
+    other = House()
+    try:
+        other.store = house.store
+        other.begin()
+        other.result(other.desk.sharing.revoke(ALICE, job.id, grant))
+    finally:
+        other.end()
+    assert house.book.get(job.id).grants  # type: ignore[union-attr]
+    with pytest.raises(NoSuchJob):
+        admitted(house, job)
+    with pytest.raises(NoSuchJob):
+        house.result(house.desk.get(BOB, job.id))
+
+
 def test_presence_is_there_while_a_relay_is(house: House, job: Job) -> None:
     share(house, job)
     leave = [

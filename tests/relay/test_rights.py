@@ -100,6 +100,20 @@ def test_messages_that_must_be_read_are_not_compressed() -> None:
         assert (head.status, head.one("Sec-WebSocket-Extensions")) == (101, offered)
 
 
+def test_who_was_let_in_leaves_a_place_for_the_owner() -> None:
+    for most, guests in ((1, 1), (2, 1), (3, 2)):
+        desk = FakeDesk(renderer=Service(max_clients=most))
+        rig = Rig(desk)
+        desk.right = Right.CONTROL
+        for _ in range(guests):
+            rig.opened()
+        assert answer_in(rig.asked(request()).read())[0].status == 429
+        desk.right = Right.OWNER
+        for _ in range(most - guests):
+            rig.opened()
+        assert answer_in(rig.asked(request()).read())[0].status == 429
+
+
 def test_a_relay_is_closed_when_its_right_ends() -> None:
     rig = Rig()
     client, service = rig.opened()

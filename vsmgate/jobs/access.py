@@ -104,7 +104,7 @@ class Access:
         """Return a job and the right on it; fail with `NoSuchJob` for a stranger."""
         job = await self._book.find(job_id)
         right = self.right(identity, job)
-        if right is None:  # another process may have granted one a moment ago
+        if right is not Right.OWNER:  # another process may have given or taken one just now
             job = await self._book.latest(job_id)
             right = self.right(identity, job)
         if right is None:
