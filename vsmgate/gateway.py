@@ -28,6 +28,7 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
@@ -94,23 +95,30 @@ class Gateway(MultiService):
         quota = Quota(
             jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue", jobs.max_queued_per_user
         )
+        key = key_in(state_dir / "relay.key", KEY_SIZE)
+        secrets = JobSecrets(key)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
         self.drivers = {
-            name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice)
+            name: Driver(
+                name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice, secrets
+            )
             for name, launcher in launchers.items()
         }
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
         self._dialler = Dialler(reactor)
-        access = self._access = Access(
+        access = Access(
             self._book,
             assembly.store,
             assembly.authenticators,
             wall,
             self._activity.note,
             assembly.rules,
+            Sessions(key, config.relay.session_lifetime),
+            secrets,
         )
+        self._visits = access.visits
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -126,12 +134,12 @@ class Gateway(MultiService):
         self._book.watch(metrics.job_changed)
         self._watching: list[Any] = [
             self._activity.ticker,
-            Ticker("visits", access.visits.tick, reactor),
+            Ticker("visits", self._visits.tick, reactor),
         ]
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules)
+            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules, secrets)
             reaper = Reaper(
                 self._book,
                 assembly.store,
@@ -191,9 +199,6 @@ class Gateway(MultiService):
     async def _start(self) -> None:
         for lock in self._locks:
             lock.acquire()
-        if self.relay in self._faces:
-            key = key_in(self.state_dir / "relay.key", KEY_SIZE)
-            self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
         if self._ending:
@@ -276,7 +281,7 @@ class Gateway(MultiService):
         try:
             await children
             await self._activity.flush()
-            await self._access.visits.flush()
+            await self._visits.flush()
         except GatewayError as error:
             self._log.warn("not stored: {error}", error=str(error))
         finally:

@@ -21,6 +21,7 @@ from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.sessions import KEY_SIZE, Sessions
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -96,7 +97,15 @@ class House:
             clock,
             clock.seconds,
         )
-        self.access = Access(self.book, self.store, [Names()], clock.seconds, self.activity.note)
+        self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+        self.access = Access(
+            self.book,
+            self.store,
+            [Names()],
+            clock.seconds,
+            self.activity.note,
+            sessions=self.sessions,
+        )
         self.desk = JobDesk(
             self.book,
             self.store,

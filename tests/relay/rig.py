@@ -21,7 +21,7 @@ from vsmgate.errors import GatewayError, JobNotReady, NoSuchJob, Unauthenticated
 from vsmgate.grants import Right
 from vsmgate.heads import RequestHead, ResponseHead, request_reader, response_reader
 from vsmgate.lifecycle import State
-from vsmgate.model import Endpoint, Identity, Job, Service, Usecase
+from vsmgate.model import Endpoint, Identity, Job, Secret, Service, Usecase
 from vsmgate.relay.desk import Credential, Target
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.tunnel import Ending
@@ -82,7 +82,10 @@ class FakeDesk:
             raise NoSuchJob
         spec = self.job.usecase.services[service]
         identity = Identity(subject)
-        return Target(self.job, service, spec, self.endpoint, identity, right=self.right)
+        secret = Secret("of-the-job") if spec.secret else None
+        return Target(
+            self.job, service, spec, self.endpoint, identity, right=self.right, secret=secret
+        )
 
     def session(self, target: Target) -> Session:
         return self.sessions.make(target.job.id, target.service, target.identity, 0.0)

@@ -138,6 +138,7 @@ class ApiRequest(Request):
             raise Unauthenticated("The Authorization header must be one Bearer TOKEN.")
         identity = await site.desk.authenticate(Secret(found[1]))
         self.subject = identity.subject
+        self.channel.known()
         return identity
 
     def _body(self) -> bytes:

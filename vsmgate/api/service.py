@@ -22,6 +22,8 @@ from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
+from vsmgate.doorstep import Doorstep
+from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.tls import tls_layer
 
@@ -76,7 +78,13 @@ class ApiService(Service):
             Routes([*routes, openapi_route(routes)]),
             Cors(master.allowed_origins),
             metrics,
+            doorstep=Doorstep(
+                master.max_unauthenticated,
+                master.max_unauthenticated_per_address,
+                read_networks(relay.trusted_proxies),
+            ),
             max_body=master.max_body,
+            head_timeout=master.head_timeout,
         )
 
     @property

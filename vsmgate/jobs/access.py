@@ -23,6 +23,7 @@ from vsmgate.errors import (
 )
 from vsmgate.grants import Right
 from vsmgate.interfaces import IAuthenticator, IJobStore
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.renewals import Renewals
 from vsmgate.jobs.sharing import check_view, right_of
@@ -41,7 +42,7 @@ _WHOSE = {Right.VIEW: "viewers", Right.CONTROL: "controllers", Right.OWNER: "own
 class Access:
     """Knows identities and rights; the relay's `vsmgate.relay.desk.Desk`.
 
-    ``sessions`` is set before a relay asks.
+    ``sessions`` and ``secrets``: only for relays, which need both.
     """
 
     _log = Logger()
@@ -54,6 +55,8 @@ class Access:
         wall: Callable[[], float],
         active: Callable[[str], None],
         rules: Mapping[str, TargetRule] | None = None,
+        sessions: Sessions | None = None,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -61,7 +64,8 @@ class Access:
         self._wall = wall
         self.active = active
         self._rules = rules or {}
-        self.sessions: Sessions | None = None
+        self._sessions = sessions
+        self._secrets = secrets
         self._renewals = Renewals(wall)
         self.visits = Visits(book, store, wall)
         self.visit = self.visits.enter
@@ -132,7 +136,8 @@ class Access:
             said = job.reason.message if job.reason is not None else ""
             raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
         rule = self._rules.get(job.usecase.launcher, REMOTE)
-        return Target(job, service, spec, endpoint, identity, rule, right)
+        secret = self._secrets.of(job_id) if self._secrets and spec.secret else None
+        return Target(job, service, spec, endpoint, identity, rule, secret, right)
 
     async def _admitted(
         self, job_id: str, service: str, credential: Credential | None
@@ -145,6 +150,7 @@ class Access:
         if credential.kind == "bearer":
             return await self.authenticate(credential.secret)
         if credential.kind == "session":
+            assert self._sessions is not None
             return self._sessions.read(credential.secret, job_id, service, self._wall())
         ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
         if ticket.job_id != job_id or ticket.service != service:
@@ -153,12 +159,8 @@ class Access:
 
     def session(self, target: Target) -> Session:
         """Return what lets a browser come back (see `vsmgate.relay.desk.Desk`)."""
+        assert self._sessions is not None
         return self._sessions.make(target.job.id, target.service, target.identity, self._wall())
-
-    @property
-    def _sessions(self) -> Sessions:
-        assert self.sessions is not None
-        return self.sessions
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         """Call ``call`` once when the job stops or ends."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vsmgate.credentials import Credential
 from vsmgate.grants import Right
-from vsmgate.model import Endpoint, Identity, Job, Service
+from vsmgate.model import Endpoint, Identity, Job, Secret, Service
 from vsmgate.sessions import Session
 from vsmgate.targets import ANYWHERE, TargetRule
 
@@ -19,7 +19,8 @@ __all__ = ["Credential", "Desk", "Target"]
 class Target:
     """A service of a job that somebody may reach, and who that is.
 
-    ``rule``: at which addresses it may be dialled. ``right``: on the job.
+    ``rule``: at which addresses it may be dialled. ``secret``: what the service knows the
+    gateway by. ``right``: of the identity on the job.
     """
 
     job: Job
@@ -28,6 +29,7 @@ class Target:
     endpoint: Endpoint
     identity: Identity
     rule: TargetRule = ANYWHERE
+    secret: Secret | None = None
     right: Right = Right.OWNER
 
     @property

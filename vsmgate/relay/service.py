@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
+from vsmgate.doorstep import Doorstep
 from vsmgate.errors import Forbidden, GatewayError, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
@@ -76,12 +77,15 @@ class RelayService(Service):
         self.draining = False
         self._journal = Journal(reactor, observer or Unobserved())
         self._listening: IListeningPort | None = None
-        self._openings: set[Opening] = set()
+        self._openings: dict[Opening, Callable[[], None]] = {}
+        self._doorstep = Doorstep(
+            config.max_unauthenticated, config.max_unauthenticated_per_address, self.trusted
+        )
         self._passages: dict[int, Passage] = {}
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
         self._curfew = Curfew(reactor, desk, grace)
-        self._leave: dict[int, Callable[[], None]] = {}
+        self._leaves: dict[int, Callable[[], None]] = {}
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -122,15 +126,24 @@ class RelayService(Service):
 
     # -- for openings -------------------------------------------------------------------
 
-    def entered(self, opening: Opening) -> bool:
-        """Count a new connection; tells whether there is room for it."""
-        room = len(self._openings) + len(self._passages) < self.config.max_connections
-        self._openings.add(opening)
-        return room
+    def entered(self, opening: Opening, peer: str) -> GatewayError | None:
+        """Count a new connection from ``peer``; returns why there is no room for it."""
+        error: GatewayError | None = None
+        full = len(self._openings) + len(self._passages) >= self.config.max_connections
+        self._openings[opening] = _nothing
+        try:
+            self._openings[opening] = self._doorstep.enter(peer)
+        except GatewayError as refusal:
+            error = refusal
+        return Unavailable("The gateway has as many connections as it can.") if full else error
+
+    def known(self, opening: Opening) -> None:
+        """The client has shown who it is."""
+        self._openings[opening]()
 
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
@@ -138,12 +151,12 @@ class RelayService(Service):
         assert target is not None
         revoked = partial(self.reactor.callLater, 0, self._revoked, passage)
         relay = isinstance(passage.tunnel, Tunnel)
-        self._leave[id(passage)] = self.desk.visit(target, relay, revoked)
+        self._leaves[id(passage)] = self.desk.visit(target, relay, revoked)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
         self._passages.pop(id(passage), None)
-        self._leave.pop(id(passage))()
+        self._leaves.pop(id(passage))()
         self._curfew.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
@@ -154,10 +167,13 @@ class RelayService(Service):
 
     def left(self, opening: Opening) -> None:
         """The connection of an opening that came to no tunnel is gone."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._tell()
 
     # -- inside ---------------------------------------------------------------------------
+
+    def _leave(self, opening: Opening) -> None:
+        self._openings.pop(opening, _nothing)()
 
     def _listen(self) -> None:
         if self._listening is None:
@@ -224,3 +240,7 @@ class RelayService(Service):
         waiting: Deferred[bool] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return await waiting.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda *_: False)
+
+
+def _nothing() -> None:
+    """Leave no doorstep."""
