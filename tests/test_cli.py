@@ -163,3 +163,12 @@ def test_token_refuses(tmp_path: Path, arguments: list[str], said: str) -> None:
     assert (result.exit_code != 0) is bool(said)
     assert said in result.output
     assert file.exists() is not bool(said)
+
+
+def test_check_knows_what_rules_are_about(file: Path) -> None:
+    rules = "[access.usecases.dmeo]\nallow = []\n[jobs.max_per_usecase]\ndemo2 = 3\n"
+    file.write_text(file.read_text() + rules)
+    result = run("check", file)
+    assert result.exit_code == 1
+    assert f"{file}: access.usecases.dmeo: no use case is named 'dmeo'" in result.output
+    assert f"{file}: jobs.max_per_usecase.demo2: no use case is named 'demo2'" in result.output

@@ -24,19 +24,19 @@ from vsmgate.api.service import ApiService
 from vsmgate.assembly import Assembly
 from vsmgate.config import Config
 from vsmgate.errors import ConfigError, GatewayError
+from vsmgate.guard import Guard
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
-from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.book import JobBook, quota_of
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.jobs.ticker import Ticker
-from vsmgate.model import Quota
 from vsmgate.relay.crew import Crew, WorkerCommand
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.totals import Totals
@@ -91,9 +91,8 @@ class Gateway(MultiService):
         ]
         self._book = JobBook(assembly.store)
         jobs = config.jobs
-        quota = Quota(
-            jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue", jobs.max_queued_per_user
-        )
+        quota = quota_of(jobs)
+        guard = self._guard = Guard(config, state_dir, reactor, wall)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
         self.drivers = {
@@ -110,6 +109,7 @@ class Gateway(MultiService):
             wall,
             self._activity.note,
             assembly.rules,
+            guard.audit,
         )
         self.desk = JobDesk(
             self._book,
@@ -121,10 +121,11 @@ class Gateway(MultiService):
             quota,
             reactor,
             wall,
+            guard.permissions,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
-        self._watching: list[Any] = [self._activity.ticker]
+        self._watching: list[Any] = [self._activity.ticker, *guard.tickers]
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
@@ -150,14 +151,15 @@ class Gateway(MultiService):
         if self._certificates:
             self._watching.append(Ticker("certificates", self._renew, reactor))
         certificate = self._certificates.get
+        mine = certificate("master")
         self.api = ApiService(
-            reactor, config.master, config.relay, self.desk, metrics, jobs, certificate("master")
+            reactor, config.master, config.relay, self.desk, metrics, jobs, mine, guard.door
         )
         self.relay: RelayService | Crew
         if self._is_worker or config.relay.workers == 1:
             mine = certificate("relay")
             self.relay = RelayService(
-                reactor, config.relay, access, metrics, self._dialler, mine, listener
+                reactor, config.relay, access, metrics, self._dialler, mine, listener, guard.door
             )
         else:
             metrics.relay_source = totals = Totals()
@@ -188,6 +190,7 @@ class Gateway(MultiService):
     async def _start(self) -> None:
         for lock in self._locks:
             lock.acquire()
+        self._guard.open()
         if self.relay in self._faces:
             key = key_in(self.state_dir / "relay.key", KEY_SIZE)
             self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
@@ -279,5 +282,6 @@ class Gateway(MultiService):
             for driver in self.drivers.values():
                 await driver.launcher.close()
             await self._assembly.store.close()
+            self._guard.close()
             for lock in self._locks:
                 lock.release()

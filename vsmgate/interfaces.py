@@ -244,10 +244,11 @@ class IJobStore(Interface):
 
         In the same transaction: if the owner used ``idempotency.key`` before, return
         the job that it made then (not new), or fail with
-        `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the
-        live, not held jobs of the owner and in total against ``quota``: over it, fail
-        with `vsmgate.errors.QuotaExceeded`, or with ``quota.queue`` store the job with
-        ``held`` set, unless as many of the owner's are held as may be.
+        `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the live,
+        not held jobs (of the owner, the use case, each of ``job.groups``, and in total)
+        against ``quota``: over it, fail with `vsmgate.errors.QuotaExceeded`, or with
+        ``quota.queue`` store the job with ``held`` set, unless as many of the owner's are
+        held as may be.
         """
 
     async def release(quota: Quota) -> Sequence[Job]:

@@ -238,7 +238,8 @@ class Job(Struct, frozen=True, omit_defaults=True):
     ``usecase`` is the use case as it was when the job started: a later change of its
     file does not reach a running job. ``end_time`` is when it will end at the latest.
     ``revision`` grows with every stored change, over all jobs. ``held``: it waits for
-    quota and has not been given to its engine.
+    quota and has not been given to its engine. ``groups``: those of the owner's whose
+    quotas it counts against.
     """
 
     id: str
@@ -264,6 +265,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     stale_since: float | None = None
     log_tail: str = ""
     revision: int = 0
+    groups: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -297,13 +299,16 @@ class Quota(Struct, frozen=True):
     """How many live jobs there may be; None is no limit.
 
     ``queue``: over the quota a job is kept (``held``) until there is room, instead of
-    being refused; at most ``held_per_user`` of one owner.
+    being refused; at most ``held_per_user`` of one owner. ``per_usecase``, ``per_group``:
+    by name, for those that have a limit of their own.
     """
 
     per_user: int | None = None
     total: int | None = None
     queue: bool = False
     held_per_user: int | None = None
+    per_usecase: dict[str, int] = {}
+    per_group: dict[str, int] = {}
 
 
 class Idempotency(Struct, frozen=True):

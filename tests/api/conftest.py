@@ -100,8 +100,11 @@ class FakeDesk:
             raise NoSuchJob
         return job
 
-    def usecases(self) -> Mapping[str, Usecase]:
+    def usecases(self, identity: Identity) -> Mapping[str, Usecase]:
         return {"demo": DEMO}
+
+    def administers(self, identity: Identity) -> bool:
+        return identity.subject == "ann"
 
     async def start(
         self,
@@ -113,7 +116,7 @@ class FakeDesk:
         idempotency_key: str | None = None,
     ) -> tuple[Job, bool]:
         self._raise()
-        found = self.usecases().get(usecase or "demo")
+        found = self.usecases(identity).get(usecase or "demo")
         if found is None:
             raise NoSuchUsecase("No use case has this name; known: demo.")
         asked = (found.name, complete(found.parameters, parameters), name)

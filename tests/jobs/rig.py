@@ -21,6 +21,7 @@ from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.permissions import AccessConfig, Permissions
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -47,6 +48,23 @@ class Names:
         return Identity(credential.reveal())
 
 
+class Recorded:
+    """An audit log that a test reads."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, dict[str, Any]]] = []
+
+    def record(self, action: str, **what: Any) -> None:
+        self.entries.append((action, {k: v for k, v in what.items() if v not in ("", None)}))
+
+    def refused(self, action: str, outcome: str, peer: str, request_id: str, face: str) -> None:
+        self.record(action, outcome=outcome, peer=peer, face=face)
+
+    def __call__(self, action: str) -> list[dict[str, Any]]:
+        """Return the entries of ``action``."""
+        return [what for name, what in self.entries if name == action]
+
+
 class House:
     """Everything of ``vsmgate.jobs`` but the prober; `crash` starts it anew."""
 
@@ -58,6 +76,8 @@ class House:
         quota = config.pop("quota", Quota())
         limits = config.pop("limits", Limits())
         self._notice = config.pop("notice", 0.0)
+        self.permissions = Permissions(config.pop("access", AccessConfig()))
+        self.audit = Recorded()
         self.usecase = Usecase(
             DEMO.name, DEMO.launcher, DEMO.services, DEMO.launch, parameters=SCHEMA, limits=limits
         )
@@ -96,7 +116,14 @@ class House:
             clock,
             clock.seconds,
         )
-        self.access = Access(self.book, self.store, [Names()], clock.seconds, self.activity.note)
+        self.access = Access(
+            self.book,
+            self.store,
+            [Names()],
+            clock.seconds,
+            self.activity.note,
+            audit=self.audit,
+        )
         self.desk = JobDesk(
             self.book,
             self.store,
@@ -107,6 +134,7 @@ class House:
             self._quota,
             clock,
             clock.seconds,
+            self.permissions,
         )
         self.services = (self.driver.ticker, self.reaper.ticker, self.activity.ticker)
         for service in self.services:

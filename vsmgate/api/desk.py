@@ -20,8 +20,11 @@ class Desk(Protocol):
     async def authenticate(self, credential: Secret) -> Identity:
         """Return whom ``credential`` stands for."""
 
-    def usecases(self) -> Mapping[str, Usecase]:
-        """Return what may be started, by name."""
+    def usecases(self, identity: Identity) -> Mapping[str, Usecase]:
+        """Return what ``identity`` may start, by name."""
+
+    def administers(self, identity: Identity) -> bool:
+        """Tell whether ``identity`` may see and end everybody's jobs."""
 
     async def start(
         self,
@@ -32,7 +35,10 @@ class Desk(Protocol):
         name: str = "",
         idempotency_key: str | None = None,
     ) -> tuple[Job, bool]:
-        """Start a job (None: of the default use case); False: it was started before."""
+        """Start a job (None: of the default use case); False: it was started before.
+
+        Fails with `Forbidden` where the rules of access do not allow it.
+        """
 
     async def get(self, identity: Identity, job_id: str) -> Job:
         """Return a job as last seen; never asks an engine."""

@@ -21,6 +21,8 @@ from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
+from vsmgate.door import Door
+from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.tls import tls_layer
 
@@ -53,6 +55,7 @@ class ApiService(Service):
         metrics: Metrics,
         jobs: JobsConfig | None = None,
         certificates: Certificates | None = None,
+        door: Door | None = None,
     ) -> None:
         self._reactor = reactor
         self._master = master
@@ -75,6 +78,8 @@ class ApiService(Service):
             Cors(master.allowed_origins),
             metrics,
             max_body=master.max_body,
+            door=door,
+            trusted=read_networks(master.trusted_proxies),
         )
 
     @property

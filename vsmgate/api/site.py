@@ -25,7 +25,9 @@ from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Header, octets
 from vsmgate.api.request import ApiRequest
 from vsmgate.api.route import Routes
+from vsmgate.door import Door
 from vsmgate.errors import GatewayError
+from vsmgate.forwarding import Networks, client_of
 
 __all__ = ["AccessLine", "ApiSite"]
 
@@ -75,16 +77,20 @@ class ApiSite(ServerFactory[ApiChannel]):
         *,
         max_body: int,
         timeout: int = 60,
+        door: Door | None = None,
+        trusted: Networks = (),
     ) -> None:
         self.clock = clock
         self.desk = desk
         self.routes = routes
         self.cors = cors
         self.max_body = max_body
+        self.door = door or Door()
         self.closing = False
         self.channels: set[ApiChannel] = set()
         self._metrics = metrics
         self._timeout = timeout
+        self._trusted = trusted
         self._date = (-1, b"")
         self._request_ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count(1))
 
@@ -101,6 +107,11 @@ class ApiSite(ServerFactory[ApiChannel]):
         if now != self._date[0]:
             self._date = (now, datetimeToString())
         return self._date[1]
+
+    def peer_of(self, request: Request) -> str:
+        """Return the client's address."""
+        peer = getattr(request.getClientAddress(), "host", "-")
+        return client_of(_Head(request), peer, self._trusted)[0]
 
     def request_id(self, request: Request | None) -> str:
         """Return the client's ``X-Request-Id`` if it is one, else a new one."""
@@ -162,6 +173,17 @@ class ApiSite(ServerFactory[ApiChannel]):
     def fault(self, failure: Failure, request_id: str) -> None:
         """Log a fault of the gateway's own."""
         self._log.failure("request {request_id} failed", failure=failure, request_id=request_id)
+
+
+class _Head:
+    """A request's headers as `client_of` reads them."""
+
+    def __init__(self, request: Request) -> None:
+        self._headers = request.requestHeaders
+
+    def all(self, name: str) -> tuple[str, ...]:
+        values = self._headers.getRawHeaders(name.encode("ascii"), ())
+        return tuple(value.decode("latin-1") for value in values)
 
 
 def _shown(octets: bytes) -> str:

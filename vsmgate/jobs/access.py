@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vsmgate.audit import Recorder, Unaudited
 from vsmgate.errors import (
     AuthenticatorUnavailable,
     JobEnded,
@@ -47,6 +48,7 @@ class Access:
         wall: Callable[[], float],
         active: Callable[[str], None],
         rules: Mapping[str, TargetRule] | None = None,
+        audit: Recorder | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -56,6 +58,7 @@ class Access:
         self._rules = rules or {}
         self.sessions: Sessions | None = None
         self._renewals = Renewals(wall)
+        self._audit = audit or Unaudited()
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
 
@@ -70,7 +73,13 @@ class Access:
             except AuthenticatorUnavailable as error:
                 unavailable = error
             else:
-                self._renewals.note(identity)
+                if self._renewals.note(identity):
+                    self._audit.record(
+                        "renew",
+                        subject=identity.subject,
+                        authenticator=identity.authenticator,
+                        expires_at=identity.expires_at,
+                    )
                 return identity
         raise unavailable or Unauthenticated("The token is unknown, or has expired.")
 

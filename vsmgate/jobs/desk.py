@@ -19,6 +19,7 @@ from vsmgate.config import JobsConfig
 from vsmgate.errors import (
     EngineRefused,
     EngineUnreachable,
+    Forbidden,
     JobConflict,
     JobEnded,
     NoSuchUsecase,
@@ -45,6 +46,7 @@ from vsmgate.model import (
     replace,
 )
 from vsmgate.parameters import complete
+from vsmgate.permissions import AccessConfig, Permissions
 
 __all__ = ["JobDesk"]
 
@@ -71,6 +73,7 @@ class JobDesk:
         quota: Quota,
         clock: IReactorTime,
         wall: Callable[[], float],
+        permissions: Permissions | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -82,6 +85,8 @@ class JobDesk:
         self._quota = quota
         self._clock = clock
         self._wall = wall
+        self._permissions = permissions or Permissions(AccessConfig())
+        self.administers = self._permissions.administers
 
     async def _owned(self, identity: Identity, job_id: str) -> Job:
         return self._aged(await self._access.owned(identity, job_id))
@@ -97,9 +102,9 @@ class JobDesk:
 
     # -- what may be started, and starting --------------------------------------------
 
-    def usecases(self) -> Mapping[str, Usecase]:
-        """Return what may be started, by name."""
-        return self._usecases
+    def usecases(self, identity: Identity) -> Mapping[str, Usecase]:
+        """Return what ``identity`` may start, by name."""
+        return self._permissions.startable(identity, self._usecases)
 
     async def start(
         self,
@@ -115,13 +120,15 @@ class JobDesk:
         The row is stored before the engine is asked. Then the engine has a moment to
         refuse (`EngineRefused`, with the job kept as failed); a slower answer, or an
         engine that went away meanwhile, is told by the job's state. Fails with
-        `NoSuchUsecase`, `BadParameters`, `QuotaExceeded`, `IdempotencyMismatch`,
+        `NoSuchUsecase`, `Forbidden`, `BadParameters`, `QuotaExceeded`, `IdempotencyMismatch`,
         `EngineUnreachable` (known before, nothing stored) or `StoreUnavailable`.
         """
         wanted = self._usecases.get(usecase or self._config.default_usecase)
+        known = ", ".join(sorted(self.usecases(identity))) or "none"
         if wanted is None:
-            known = ", ".join(sorted(self._usecases)) or "none"
             raise NoSuchUsecase(f"No use case has this name; known: {known}.")
+        if not self._permissions.may_start(identity, wanted):
+            raise Forbidden(f"You may not start {wanted.name}; you may start: {known}.")
         complete_parameters = complete(wanted.parameters, parameters)
         driver = self._drivers[wanted.launcher]
         key = None
@@ -139,6 +146,7 @@ class JobDesk:
                 name=name,
                 parameters=complete_parameters,
                 lifetime=wanted.limits.lifetime or self._config.lifetime,
+                groups=tuple(sorted(self._quota.per_group.keys() & set(identity.groups))),
             ),
             self._quota,
             key,

@@ -24,11 +24,14 @@ class Renewals:
         self._most = most
         self._until: dict[str, float] = {}
 
-    def note(self, identity: Identity) -> None:
-        """A good token was shown. One that never ends says nothing of those that do."""
+    def note(self, identity: Identity) -> bool:
+        """A good token was shown; tells whether it renews what an earlier one opened.
+
+        One that never ends says nothing of those that do.
+        """
         until = identity.expires_at
         if until is None:
-            return
+            return False
         known = self._until.pop(identity.subject, until)
         self._until[identity.subject] = max(until, known)
         if len(self._until) > self._most:
@@ -36,6 +39,7 @@ class Renewals:
             self._until = {s: t for s, t in self._until.items() if t > now}
             while len(self._until) > self._most * 3 // 4:
                 del self._until[next(iter(self._until))]
+        return until > known
 
     def expires_in(self, identity: Identity) -> float | None:
         """Return the seconds until it ends; None when it does not."""

@@ -11,14 +11,16 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
-from vsmgate.errors import GatewayError, Unavailable
+from vsmgate.door import Door
+from vsmgate.errors import GatewayError, Unauthenticated, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
 from vsmgate.relay.curfew import Curfew
-from vsmgate.relay.desk import Desk
+from vsmgate.relay.desk import Credential, Desk, Target
+from vsmgate.relay.dialling import within
 from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
@@ -55,6 +57,7 @@ class RelayService(Service):
         dialler: Dialler | None = None,
         certificates: Certificates | None = None,
         listener: int | None = None,
+        door: Door | None = None,
     ) -> None:
         self.reactor = reactor
         self.dialler = dialler or Dialler(reactor)
@@ -72,7 +75,8 @@ class RelayService(Service):
         self.origins: frozenset[str] = frozenset()
         self.trusted = read_networks(config.trusted_proxies)
         self.draining = False
-        self._journal = Journal(reactor, observer or Unobserved())
+        self._door = door or Door()
+        self._journal = Journal(reactor, observer or Unobserved(), self._door.audit)
         self._listening: IListeningPort | None = None
         self._openings: set[Opening] = set()
         self._passages: dict[int, Passage] = {}
@@ -124,6 +128,26 @@ class RelayService(Service):
         room = len(self._openings) + len(self._passages) < self.config.max_connections
         self._openings.add(opening)
         return room
+
+    async def admit(self, passage: Passage, credential: Credential | None) -> Target:
+        """Return where ``passage`` may dial; what an address may try is limited here."""
+        door, who = self._door, (passage.peer, passage.request_id, "relay")
+        if credential is not None:
+            door.check(credential.secret, *who)
+        try:
+            target = await within(
+                self.desk.admit(passage.job, passage.service, credential),
+                self.config.handshake_timeout,
+                self.reactor,
+                Unavailable("The gateway could not look the job up in time."),
+            )
+        except Unauthenticated:
+            if credential is not None:
+                door.failed(credential.secret, *who)
+            raise
+        if credential is not None and credential.kind == "bearer":
+            door.passed(credential.secret)
+        return target
 
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from vsmgate.errors import ConfigError, Problem
 
-__all__ = ["counters", "idempotency", "jobs", "metadata", "migrate", "tickets"]
+__all__ = ["counters", "idempotency", "jobs", "metadata", "migrate", "revocations", "tickets"]
 
 metadata = MetaData()
 
@@ -45,6 +45,7 @@ jobs = Table(
     Column("ended_at", Double),
     Column("revision", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
+    Column("groups", Text, nullable=False, server_default="[]"),
     Index("jobs_by_owner", "owner", "created_at", "id"),
     Index("jobs_by_life", "live", "created_at"),
     Index("jobs_by_revision", "revision", unique=True),
@@ -69,6 +70,13 @@ tickets = Table(
     Column("digest", String(64), primary_key=True),
     Column("expires_at", Double, nullable=False),
     Column("document", Text, nullable=False),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("revoked_at", Double, nullable=False),
 )
 
 #: One row, ``revision``: the last revision that a job got. Writers lock it first.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from zope.interface import implementer
@@ -55,14 +54,14 @@ class MemoryStore:
                 raise IdempotencyMismatch
             return self._jobs.get(last.id, last), False
         held = False
-        used = self._used()
+        taken, claim = self._taken(), places.Claim.of(job)
         if quota.queue:
             waiting = self._held()
-            held = job.id not in places.fitting([*waiting, (job.id, job.owner)], used, quota)
+            held = job.id not in places.fitting([*waiting, (job.id, claim)], taken, quota)
             if held:
                 places.check_held(job.owner, waiting, quota)
         else:
-            places.check(job.owner, used, quota)
+            places.check(claim, taken, quota)
         stored = self._put(replace(job, held=held))
         if idempotency is not None:
             self._keys[job.owner, idempotency.key] = (idempotency.digest, job.created_at, stored)
@@ -70,7 +69,7 @@ class MemoryStore:
 
     async def release(self, quota: Quota) -> Sequence[Job]:
         self._check()
-        fits = places.fitting(self._held(), self._used(), quota)
+        fits = places.fitting(self._held(), self._taken(), quota)
         return [self._put(replace(self._jobs[job_id], held=False)) for job_id in fits]
 
     async def get(self, job_id: str) -> Job:
@@ -171,8 +170,8 @@ class MemoryStore:
     def _live(self) -> list[Job]:
         return sorted((j for j in self._jobs.values() if not j.ended), key=cursors.place_of)
 
-    def _held(self) -> Sequence[tuple[str, str]]:
-        return [(job.id, job.owner) for job in self._live() if job.held]
+    def _held(self) -> Sequence[tuple[str, places.Claim]]:
+        return [(job.id, places.Claim.of(job)) for job in self._live() if job.held]
 
-    def _used(self) -> Mapping[str, int]:
-        return Counter(job.owner for job in self._live() if not job.held)
+    def _taken(self) -> places.Taken:
+        return places.Taken((places.Claim.of(job), 1) for job in self._live() if not job.held)
