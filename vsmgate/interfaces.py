@@ -274,13 +274,14 @@ class IJobStore(Interface):
         """Return the jobs whose revision is greater than ``since``, in its order."""
 
     async def page(
-        owner: str,
+        owner: str | None,
         states: Collection[str],
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        launcher: str | None = None,
     ) -> Page:
-        """Return an owner's jobs, newest first; empty ``states`` means all.
+        """Return jobs, newest first; empty ``states``, and None elsewhere, mean all.
 
         Fails with `vsmgate.errors.BadCursor`.
         """
@@ -290,6 +291,15 @@ class IJobStore(Interface):
 
     async def add_ticket(ticket: Ticket) -> None:
         """Keep a ticket until it is used or expired."""
+
+    async def revoke(subject: str, at: float) -> None:
+        """Keep that what ``subject`` was given until ``at`` is not good any more.
+
+        An earlier call for the subject is replaced, a later one stays.
+        """
+
+    async def revocations() -> Mapping[str, float]:
+        """Return subject -> the last moment until which what it was given is not good."""
 
     async def use_ticket(digest: str, now: float) -> Ticket:
         """Take a ticket: of all calls with one digest exactly one succeeds.

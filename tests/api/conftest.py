@@ -27,6 +27,7 @@ from vsmgate.errors import (
     NotExtendable,
     Unauthenticated,
 )
+from vsmgate.jobs.administration import EngineState
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Identity,
@@ -61,6 +62,36 @@ DEMO = Usecase(
 )
 
 
+class FakeAdministration:
+    """`vsmgate.api.desk.Administration` over a fake desk's jobs."""
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self._desk = desk
+
+    async def page(
+        self,
+        owner: str | None,
+        states: Collection[str],
+        usecase: str | None,
+        launcher: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        self._desk.asked.append(("all", owner, set(states), usecase, launcher, limit, cursor))
+        return Page(tuple(self._desk.jobs.values())[:limit])
+
+    async def get(self, job_id: str) -> Job:
+        if job_id not in self._desk.jobs:
+            raise NoSuchJob
+        return self._desk.jobs[job_id]
+
+    async def stop(self, identity: Identity, job_id: str) -> Job:
+        return self._desk.put(replace(await self.get(job_id), state=State.STOPPING))
+
+    def engines(self) -> Sequence[EngineState]:
+        return [EngineState("local", False, 1_000.0, 3, "It is away.", 2.5, {"ready": 1})]
+
+
 class FakeDesk:
     """`vsmgate.api.desk.Desk` over a dict. ``fail`` is raised by the next call."""
 
@@ -72,6 +103,7 @@ class FakeDesk:
         self.waiting: list[Deferred[None]] = []
         self.cancelled = 0
         self.asked: list[tuple[Any, ...]] = []
+        self.administration = FakeAdministration(self)
         self.users = {
             ANN: Identity("ann", ("staff",), 2e9, "tokens"),
             BOB: Identity("bob"),

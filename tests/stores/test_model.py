@@ -120,6 +120,17 @@ class Histories(RuleBasedStateMachine):
         else:
             raise AssertionError("the pages never end")
 
+    @rule(states=st.sets(st.sampled_from(State)), limit=st.integers(1, 4), here=st.booleans())
+    def page_of_all(self, states: set[State], limit: int, here: bool) -> None:
+        launcher = "local" if here else "elsewhere"
+        page = self.both("page", None, states, "demo", limit, None, launcher)
+        assert here or not page.items
+
+    @rule(subject=OWNERS, at=TIMES)
+    def revoke(self, subject: str, at: float) -> None:
+        self.both("revoke", subject, at)
+        self.both("revocations")
+
     @rule()
     def reopen(self) -> None:
         self.both("close")

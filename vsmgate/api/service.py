@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTim
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from vsmgate.api.admin import Admin
 from vsmgate.api.cors import Cors
 from vsmgate.api.desk import Desk
 from vsmgate.api.metrics import Metrics
@@ -69,6 +70,7 @@ class ApiService(Service):
         routes = [
             *V0(desk, self.views).routes(),
             *V1(desk, self.views).routes(),
+            *Admin(desk, self.views).routes(),
             *probes.routes(),
         ]
         self.site = ApiSite(

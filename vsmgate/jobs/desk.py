@@ -28,6 +28,7 @@ from vsmgate.errors import (
 from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access, epitaph, service_of
+from vsmgate.jobs.administration import Administration
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.driver import Driver
 from vsmgate.lifecycle import State
@@ -87,6 +88,7 @@ class JobDesk:
         self._wall = wall
         self._permissions = permissions or Permissions(AccessConfig())
         self.administers = self._permissions.administers
+        self.administration = Administration(book, store, drivers, self._aged, wall)
 
     async def _owned(self, identity: Identity, job_id: str) -> Job:
         return self._aged(await self._access.owned(identity, job_id))

@@ -66,7 +66,7 @@ class Driver:
         self._clock = clock
         self._wall = wall
         self._notice = notice
-        self._failures = 0
+        self.failures = 0
         self._submitting: dict[str, list[Deferred[None]]] = {}
         self._untried: set[str] = set()
         self._unknown: dict[str, tuple[int, float]] = {}
@@ -119,14 +119,14 @@ class Driver:
             self.stale_since = self._wall()
             self._log.warn("{name} cannot be asked: {error}", name=self.name, error=str(error))
         self.trouble = error.detail
-        self._failures = min(self._failures + 1, 16)
-        ceiling = min(60.0, self._config.poll_fastest * 2**self._failures)
+        self.failures = min(self.failures + 1, 16)
+        ceiling = min(60.0, self._config.poll_fastest * 2**self.failures)
         return random.uniform(self._config.poll_fastest, max(ceiling, self._config.poll_fastest))
 
     def _reached(self) -> None:
         if self.stale_since is not None:
             self._log.info("{name} can be asked again", name=self.name)
-        self.stale_since, self.trouble, self._failures = None, "", 0
+        self.stale_since, self.trouble, self.failures = None, "", 0
 
     def _pace(self) -> float:
         awaited = self._book.awaited()

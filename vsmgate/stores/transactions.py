@@ -141,19 +141,22 @@ def changes(connection: Connection, since: int) -> Sequence[Job]:
 
 def page(
     connection: Connection,
-    owner: str,
+    owner: str | None,
     states: Collection[str],
     usecase: str | None,
     limit: int,
     before: cursors.Place | None,
+    launcher: str | None = None,
 ) -> Page:
     """See `IJobStore.page`; ``before`` is the decoded cursor."""
     place = (jobs.c.created_at, jobs.c.id)
-    wanted = rows.documents().where(jobs.c.owner == owner)
+    wanted = rows.documents()
+    asked = {jobs.c.owner: owner, jobs.c.usecase: usecase, jobs.c.launcher: launcher}
+    for column, value in asked.items():
+        if value is not None:
+            wanted = wanted.where(column == value)
     if states:
         wanted = wanted.where(jobs.c.state.in_(sorted(states)))
-    if usecase is not None:
-        wanted = wanted.where(jobs.c.usecase == usecase)
     if before is not None:
         wanted = wanted.where(tuple_(*place) < before)
     newest_first = wanted.order_by(*(column.desc() for column in place))

@@ -36,6 +36,7 @@ class MemoryStore:
         #: (owner, key) -> digest, time, and the job as it was when it was pruned.
         self._keys: dict[tuple[str, str], tuple[str, float, Job]] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._revocations: dict[str, float] = {}
 
     async def open(self) -> None:
         self._opened = True
@@ -106,18 +107,20 @@ class MemoryStore:
 
     async def page(
         self,
-        owner: str,
+        owner: str | None,
         states: Collection[str],
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        launcher: str | None = None,
     ) -> Page:
         self._check()
         before = None if cursor is None else cursors.decode(cursor)
         found = [
             job
             for job in sorted(self._jobs.values(), key=cursors.place_of, reverse=True)
-            if job.owner == owner
+            if owner in (None, job.owner)
+            and launcher in (None, job.usecase.launcher)
             and (not states or job.state in states)
             and usecase in (None, job.usecase.name)
             and (before is None or cursors.place_of(job) < before)
@@ -148,6 +151,14 @@ class MemoryStore:
     async def add_ticket(self, ticket: Ticket) -> None:
         self._check()
         self._tickets[ticket.digest] = ticket
+
+    async def revoke(self, subject: str, at: float) -> None:
+        self._check()
+        self._revocations[subject] = max(at, self._revocations.get(subject, at))
+
+    async def revocations(self) -> Mapping[str, float]:
+        self._check()
+        return dict(self._revocations)
 
     async def use_ticket(self, digest: str, now: float) -> Ticket:
         self._check()

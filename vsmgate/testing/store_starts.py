@@ -165,6 +165,13 @@ class StoreStarts(StoreFixtures):
         assert (await store.add(new_job(), FREE, key))[1]
 
     @deferred
+    async def test_the_latest_revocation_of_a_subject_is_kept(self, store: IJobStore) -> None:
+        assert await store.revocations() == {}
+        for subject, at in (("ada", 100.5), ("bob", 7.0), ("ada", 300.25), ("ada", 200.0)):
+            await store.revoke(subject, at)
+        assert await store.revocations() == {"ada": 300.25, "bob": 7.0}
+
+    @deferred
     async def test_a_ticket_is_used_once(self, store: IJobStore) -> None:
         who = Identity("ada", ("vis", "staff"), 99.5, "static")
         ticket = Ticket("d" * 64, new_job_id(), "renderer", who, expires_at=100.0)
