@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 ROOF = {
     *("vsmgate.tap", "vsmgate.cli", "vsmgate.gateway", "vsmgate.assembly", "vsmgate.draft"),
     *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals"),
-    *("vsmgate.worker", "vsmgate.guard"),
+    *("vsmgate.worker", "vsmgate.guard", "vsmgate.token_command"),
 }
 HOUSE = {"api", "jobs", "relay"}
 FAMILIES = {"auth", "launchers", "stores", "usecases"}
@@ -81,7 +81,7 @@ OWNERS: Mapping[str, set[str]] = {
 #: The only places that may read a clock of the system, or take the global reactor.
 EDGES = {
     *("vsmgate.tap", "vsmgate.cli", "vsmgate.worker", "vsmgate.demo", "vsmgate.testing"),
-    "vsmgate.simulators",
+    *("vsmgate.simulators", "vsmgate.token_command"),
     "vsmgate.launchers.local_supervisor",  # a program of its own
 }
 CLOCKS = {"time.time", "time.time_ns", "time.monotonic", "time.sleep", "datetime.datetime.now"}
