@@ -92,7 +92,7 @@ class Gateway(MultiService):
         self._book = JobBook(assembly.store)
         jobs = config.jobs
         quota = quota_of(jobs)
-        guard = self._guard = Guard(config, state_dir, reactor, wall)
+        guard = self._guard = Guard(config, state_dir, assembly.store, reactor, wall)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
         self.drivers = {
@@ -110,6 +110,7 @@ class Gateway(MultiService):
             self._activity.note,
             assembly.rules,
             guard.audit,
+            guard.revocations,
         )
         self.desk = JobDesk(
             self._book,
@@ -122,6 +123,7 @@ class Gateway(MultiService):
             reactor,
             wall,
             guard.permissions,
+            guard.revocations,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -196,6 +198,7 @@ class Gateway(MultiService):
             self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
+        await self._guard.revocations.load()
         if self._ending:
             return
         orphans = {j.usecase.launcher for j in self._book.live()} - self.drivers.keys()

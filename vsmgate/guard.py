@@ -9,6 +9,8 @@ from typing import Any
 from vsmgate.config import Config
 from vsmgate.door import Door
 from vsmgate.hands.audit_log import AuditLog
+from vsmgate.interfaces import IJobStore
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.permissions import Permissions
 from vsmgate.strikes import Strikes
@@ -20,19 +22,25 @@ TALLY = 10.0
 
 
 class Guard:
-    """The rules of access, the door of all faces, and the audit log.
+    """The rules of access, the door of all faces, the audit log, and what was revoked.
 
     ``tickers`` are the services that it needs.
     """
 
     def __init__(
-        self, config: Config, state_dir: Path, reactor: Any, wall: Callable[[], float]
+        self,
+        config: Config,
+        state_dir: Path,
+        store: IJobStore,
+        reactor: Any,
+        wall: Callable[[], float],
     ) -> None:
         self.permissions = Permissions(config.access)
         file = Path(config.audit.file or state_dir / "audit.jsonl")
         self.audit = AuditLog(file, wall, reactor.seconds)
         self.door = Door(Strikes(config.access.failures_per_minute, reactor.seconds), self.audit)
-        self.tickers = [Ticker("audit", self._tally, reactor)]
+        self.revocations = Revocations(store, reactor, wall)
+        self.tickers = [Ticker("audit", self._tally, reactor), self.revocations.ticker]
 
     def open(self) -> None:
         """Begin to record; fails with `vsmgate.errors.ConfigError`."""

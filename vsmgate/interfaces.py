@@ -48,6 +48,7 @@ __all__ = [
     "ILauncher",
     "ILauncherFactory",
     "IPluginFactory",
+    "IRevocable",
     "ISettingsChecker",
     "ITargets",
     "IUsecaseSource",
@@ -195,6 +196,19 @@ class IAuthenticator(Interface):
 
         Fails with `vsmgate.errors.Unauthenticated` when it stands for nobody, and with
         `vsmgate.errors.AuthenticatorUnavailable` when that cannot be found out now.
+        """
+
+
+class IRevocable(Interface):
+    """Provided by an authenticator that can tell when a credential is taken back."""
+
+    async def still_valid(identity: Identity) -> bool:
+        """Return False when what ``identity`` was made from has been taken back since.
+
+        Called every half minute for who holds a relay open; ``identity.handle`` is what
+        `authenticate` put there, in this process or in another. True for identities of
+        other authenticators, and where it cannot be told. An end by time does not count.
+        May fail with `vsmgate.errors.AuthenticatorUnavailable`.
         """
 
 

@@ -319,12 +319,18 @@ class Idempotency(Struct, frozen=True):
 
 
 class Identity(Struct, frozen=True):
-    """Who a credential stands for; ``expires_at`` is when it stops doing so."""
+    """Who a credential stands for; ``expires_at`` is when it stops doing so.
+
+    ``issued_at``: when the credential was given out, if it tells. ``handle``: by what its
+    authenticator knows the credential again; never the credential itself.
+    """
 
     subject: str
     groups: tuple[str, ...] = ()
     expires_at: float | None = None
     authenticator: str = ""
+    issued_at: float | None = None
+    handle: str = ""
 
 
 class Ticket(Struct, frozen=True):

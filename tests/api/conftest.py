@@ -91,6 +91,13 @@ class FakeAdministration:
     def engines(self) -> Sequence[EngineState]:
         return [EngineState("local", False, 1_000.0, 3, "It is away.", 2.5, {"ready": 1})]
 
+    async def revoke(self, subject: str) -> float:
+        self._desk.asked.append(("revoke", subject))
+        return 1_000.5
+
+    def revocations(self) -> Mapping[str, float]:
+        return {"eve": 900.0}
+
 
 class FakeDesk:
     """`vsmgate.api.desk.Desk` over a dict. ``fail`` is raised by the next call."""

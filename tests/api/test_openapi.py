@@ -59,6 +59,7 @@ BODIES = {
     "/v1/jobs": {"usecase": "demo"},
     "/v1/jobs/{job_id}/extend": {"seconds": 5},
     "/v1/jobs/{job_id}/tickets": {"service": "renderer"},
+    "/v1/admin/revocations": {"subject": "eve"},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
-from vsmgate.interfaces import IAuthenticator
+from vsmgate.interfaces import IAuthenticator, IRevocable
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
@@ -19,6 +19,7 @@ from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
 from vsmgate.permissions import AccessConfig, Permissions
@@ -38,14 +39,28 @@ DEMO = Usecase(
 )
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, IRevocable)
 class Names:
-    """Lets everybody in who says a known name."""
+    """Lets everybody in who says a known name: ``alice``, or ``alice@TIME`` of issue.
+
+    ``revoked``: names that it knows no more. ``fault``: what asking again fails with.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
+        self._seconds = seconds
+        self.revoked: set[str] = set()
+        self.fault: Exception | None = None
 
     async def authenticate(self, credential: Secret) -> Identity:
-        if credential.reveal() not in ("alice", "bob"):
+        name, _, issued = credential.reveal().partition("@")
+        if name not in ("alice", "bob") or name in self.revoked:
             raise Unauthenticated
-        return Identity(credential.reveal())
+        return Identity(name, issued_at=float(issued) if issued else None)
+
+    async def still_valid(self, identity: Identity) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        return identity.subject not in self.revoked
 
 
 class Recorded:
@@ -116,13 +131,17 @@ class House:
             clock,
             clock.seconds,
         )
+        self.revocations = Revocations(self.store, clock, clock.seconds)
+        self.result(self.revocations.load())
+        self.names = Names(clock.seconds)
         self.access = Access(
             self.book,
             self.store,
-            [Names()],
+            [self.names],
             clock.seconds,
             self.activity.note,
             audit=self.audit,
+            revocations=self.revocations,
         )
         self.desk = JobDesk(
             self.book,
@@ -135,8 +154,14 @@ class House:
             clock,
             clock.seconds,
             self.permissions,
+            self.revocations,
         )
-        self.services = (self.driver.ticker, self.reaper.ticker, self.activity.ticker)
+        self.services = (
+            self.driver.ticker,
+            self.reaper.ticker,
+            self.activity.ticker,
+            self.revocations.ticker,
+        )
         for service in self.services:
             service.startService()
         self.clock.advance(0)

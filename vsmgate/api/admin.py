@@ -5,6 +5,7 @@ Others get 403. That these addresses exist is no secret: ``/openapi.json`` lists
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -19,12 +20,15 @@ from vsmgate.errors import (
     AuthenticatorUnavailable,
     BadCursor,
     BadParameters,
+    BadRequest,
     Forbidden,
     GatewayError,
     NoSuchJob,
     StoreUnavailable,
+    TooLarge,
     TooManyFailures,
     Unauthenticated,
+    UnsupportedMediaType,
 )
 from vsmgate.lifecycle import State
 
@@ -68,6 +72,25 @@ class EngineList(Struct, frozen=True):
     items: list[EngineView]
 
 
+class Revocation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose tokens, tickets and sessions of until now are refused from now on."""
+
+    subject: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class RevocationView(Struct, frozen=True):
+    """What the subject was given until then is refused."""
+
+    subject: str
+    revoked_at: Moment
+
+
+class RevocationList(Struct, frozen=True):
+    """All revocations, the latest first."""
+
+    items: list[RevocationView]
+
+
 class Admin:
     """The resources of administrators."""
 
@@ -98,6 +121,17 @@ class Admin:
                 "GET", "/v1/admin/engines", self.engines, "The engines",
                 {200: EngineList}, _AUTH,
                 action="admin_list_engines", administrator=True,
+            ),
+            Route(
+                "GET", "/v1/admin/revocations", self.revocations, "What was revoked",
+                {200: RevocationList}, _AUTH,
+                action="admin_list_revocations", administrator=True,
+            ),
+            Route(
+                "POST", "/v1/admin/revocations", self.revoke, "Revoke a user's tokens",
+                {200: RevocationView},
+                (*_AUTH, BadRequest, BadParameters, TooLarge, UnsupportedMediaType),
+                _UNFIT, body=Revocation, action="admin_revoke", administrator=True,
             ),
         ]  # fmt: skip
 
@@ -135,6 +169,23 @@ class Admin:
         """Show the engines."""
         found = self._desk.administration.engines()
         return json_reply(200, EngineList([_engine(engine) for engine in found]))
+
+    async def revocations(self, call: Call) -> Reply:
+        """List what was revoked, the latest first."""
+        found = self._desk.administration.revocations()
+        items = [_revocation(s, found[s]) for s in sorted(found, key=lambda s: -found[s])]
+        return json_reply(200, RevocationList(items))
+
+    async def revoke(self, call: Call) -> Reply:
+        """Refuse what a user was given until now."""
+        subject = call.read(Revocation).subject
+        call.details["owner"] = subject
+        at = await self._desk.administration.revoke(subject)
+        return json_reply(200, _revocation(subject, at))
+
+
+def _revocation(subject: str, at: float) -> RevocationView:
+    return RevocationView(subject, datetime.fromtimestamp(round(at, 3), UTC))
 
 
 def _engine(engine: Engine) -> EngineView:

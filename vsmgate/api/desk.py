@@ -52,6 +52,12 @@ class Administration(Protocol):
     def engines(self) -> Sequence[Engine]:
         """Return how each launcher gets on."""
 
+    async def revoke(self, subject: str) -> float:
+        """Refuse from now on what ``subject`` was given until now; return that moment."""
+
+    def revocations(self) -> Mapping[str, float]:
+        """Return subject -> until when what it was given is refused."""
+
 
 class Desk(Protocol):
     """Jobs, use cases and identities, with every right checked.

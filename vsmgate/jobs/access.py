@@ -20,9 +20,10 @@ from vsmgate.errors import (
     NoSuchService,
     Unauthenticated,
 )
-from vsmgate.interfaces import IAuthenticator, IJobStore
+from vsmgate.interfaces import IAuthenticator, IJobStore, IRevocable
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.renewals import Renewals
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Secret, Service
 from vsmgate.relay.desk import Credential, Target
@@ -30,6 +31,12 @@ from vsmgate.sessions import Session, Sessions
 from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Access", "epitaph", "service_of"]
+
+#: The authenticator of those who came with nothing but the job's id.
+TOKENLESS = "tokenless"
+
+#: Seconds before its end in which a credential is not asked about any more.
+_MARGIN = 5.0
 
 
 class Access:
@@ -49,6 +56,7 @@ class Access:
         active: Callable[[str], None],
         rules: Mapping[str, TargetRule] | None = None,
         audit: Recorder | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -59,6 +67,7 @@ class Access:
         self.sessions: Sessions | None = None
         self._renewals = Renewals(wall)
         self._audit = audit or Unaudited()
+        self._revocations = revocations
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
 
@@ -73,6 +82,7 @@ class Access:
             except AuthenticatorUnavailable as error:
                 unavailable = error
             else:
+                self._check_revocations(identity)
                 if self._renewals.note(identity):
                     self._audit.record(
                         "renew",
@@ -87,6 +97,24 @@ class Access:
         """Return the seconds that are left (see `vsmgate.relay.desk.Desk`)."""
         return self._renewals.expires_in(identity)
 
+    async def recheck(self, identity: Identity) -> None:
+        """Fail with `Unauthenticated` when it was revoked (see `vsmgate.relay.desk.Desk`)."""
+        if identity.authenticator == TOKENLESS:
+            return
+        current = self._renewals.current(identity)
+        self._check_revocations(current)
+        if current.expires_at is not None and current.expires_at <= self._wall() + _MARGIN:
+            return  # it ends by itself
+        for authenticator in self._authenticators:
+            if IRevocable.providedBy(authenticator):
+                valid: bool = await IRevocable(authenticator).still_valid(current)
+                if not valid:
+                    raise Unauthenticated("The token was revoked; log in again.")
+
+    def _check_revocations(self, identity: Identity) -> None:
+        if self._revocations is not None:
+            self._revocations.check(identity)
+
     async def owned(self, identity: Identity, job_id: str) -> Job:
         """Return a job of the identity's own; fail with `NoSuchJob`."""
         job = await self._book.find(job_id)
@@ -99,7 +127,7 @@ class Access:
         identity = await self._admitted(job_id, service, credential)
         job = await self._book.find(job_id)
         if identity is None and job.usecase.tokenless:
-            identity = Identity(job.owner, authenticator="tokenless")
+            identity = Identity(job.owner, authenticator=TOKENLESS)
         if identity is None:
             raise Unauthenticated("A token or a ticket is required.")
         if job.owner != identity.subject:
@@ -127,10 +155,13 @@ class Access:
         if credential.kind == "bearer":
             return await self.authenticate(credential.secret)
         if credential.kind == "session":
-            return self._sessions.read(credential.secret, job_id, service, self._wall())
+            identity = self._sessions.read(credential.secret, job_id, service, self._wall())
+            await self.recheck(identity)
+            return identity
         ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
         if ticket.job_id != job_id or ticket.service != service:
             raise Unauthenticated("The ticket is for another job or service.")
+        await self.recheck(ticket.identity)
         return ticket.identity
 
     def session(self, target: Target) -> Session:

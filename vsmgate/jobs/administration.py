@@ -14,6 +14,7 @@ from vsmgate.interfaces import IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.model import Identity, Job, Page, Reason
 
 __all__ = ["Administration", "EngineState"]
@@ -46,12 +47,15 @@ class Administration:
         drivers: Mapping[str, Driver],
         aged: Callable[[Job], Job],
         wall: Callable[[], float],
+        revocations: Revocations,
     ) -> None:
         self._book = book
         self._store = store
         self._drivers = drivers
         self._aged = aged
         self._wall = wall
+        self.revoke = revocations.revoke
+        self.revocations = revocations.all
 
     async def page(
         self,

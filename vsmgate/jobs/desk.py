@@ -31,6 +31,7 @@ from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.administration import Administration
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Idempotency,
@@ -75,6 +76,7 @@ class JobDesk:
         clock: IReactorTime,
         wall: Callable[[], float],
         permissions: Permissions | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -88,7 +90,14 @@ class JobDesk:
         self._wall = wall
         self._permissions = permissions or Permissions(AccessConfig())
         self.administers = self._permissions.administers
-        self.administration = Administration(book, store, drivers, self._aged, wall)
+        self.administration = Administration(
+            book,
+            store,
+            drivers,
+            self._aged,
+            wall,
+            revocations or Revocations(store, clock, wall),
+        )
 
     async def _owned(self, identity: Identity, job_id: str) -> Job:
         return self._aged(await self._access.owned(identity, job_id))

@@ -25,6 +25,7 @@ from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
+from vsmgate.relay.patrol import Patrol
 from vsmgate.relay.places import Places
 from vsmgate.relay.route import origins_of
 from vsmgate.relay.tunnel import Ending, TunnelLimits
@@ -83,6 +84,7 @@ class RelayService(Service):
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
         self._curfew = Curfew(reactor, desk, grace)
+        self._patrol = Patrol(reactor, desk)
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -155,11 +157,13 @@ class RelayService(Service):
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
+        self._patrol.begin(passage)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
         self._passages.pop(id(passage), None)
         self._curfew.end(passage)
+        self._patrol.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
 
