@@ -29,6 +29,7 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook, quota_of
@@ -93,22 +94,28 @@ class Gateway(MultiService):
         jobs = config.jobs
         quota = quota_of(jobs)
         guard = self._guard = Guard(config, state_dir, assembly.store, reactor, wall)
+        key = key_in(state_dir / "relay.key", KEY_SIZE)
+        secrets = JobSecrets(key)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
         self.drivers = {
-            name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice)
+            name: Driver(
+                name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice, secrets
+            )
             for name, launcher in launchers.items()
         }
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
         self._dialler = Dialler(reactor)
-        access = self._access = Access(
+        access = Access(
             self._book,
             assembly.store,
             assembly.authenticators,
             wall,
             self._activity.note,
             assembly.rules,
+            Sessions(key, config.relay.session_lifetime),
+            secrets,
             guard.audit,
             guard.revocations,
         )
@@ -131,7 +138,7 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules)
+            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules, secrets)
             reaper = Reaper(
                 self._book,
                 assembly.store,
@@ -193,9 +200,6 @@ class Gateway(MultiService):
         for lock in self._locks:
             lock.acquire()
         self._guard.open()
-        if self.relay in self._faces:
-            key = key_in(self.state_dir / "relay.key", KEY_SIZE)
-            self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
         await self._guard.revocations.load()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from ipaddress import IPv6Address, IPv6Network, ip_address
 
+from vsmgate.doorstep import neighbourhood
 from vsmgate.errors import TooManyFailures
+from vsmgate.targets import read_host
 
 __all__ = ["Strikes", "network_of"]
 
@@ -29,16 +30,10 @@ def network_of(address: str) -> str:
     Empty for what is not counted.
     """
     try:
-        found = ip_address(address.partition("%")[0])
+        found = read_host(address.partition("%")[0])
     except ValueError:
         return ""
-    if isinstance(found, IPv6Address):
-        found = found.ipv4_mapped or found
-    if found.is_loopback:
-        return ""
-    if isinstance(found, IPv6Address):
-        return str(IPv6Network((found, 64), strict=False))
-    return str(found)
+    return "" if found is None or found.is_loopback else neighbourhood(str(found))
 
 
 class Strikes:

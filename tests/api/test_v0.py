@@ -209,6 +209,7 @@ def test_stop(face: Any) -> None:
     assert face.ask("POST", f"/stop/{again.id}").json == {"job_id": again.id, "state": "expired"}
 
 
+@pytest.mark.criterion("S-2")
 @pytest.mark.parametrize(("method", "path"), [("GET", "/status/"), ("POST", "/stop/")])
 def test_foreign_and_unknown_jobs_are_the_same(face: Any, method: str, path: str) -> None:
     foreign = face.job(owner="bob").id
@@ -221,6 +222,7 @@ def test_foreign_and_unknown_jobs_are_the_same(face: Any, method: str, path: str
     assert face.desk.jobs[foreign].state is State.READY
 
 
+@pytest.mark.criterion("S-1")
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/start"), ("GET", "/status/x"), ("POST", "/stop/x")]
 )

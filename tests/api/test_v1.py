@@ -285,6 +285,7 @@ def test_me(face: Any) -> None:
     }
 
 
+@pytest.mark.criterion("S-2")
 @pytest.mark.parametrize(
     ("method", "tail"),
     [

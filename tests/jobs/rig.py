@@ -23,6 +23,7 @@ from vsmgate.jobs.revocations import Revocations
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
 from vsmgate.permissions import AccessConfig, Permissions
+from vsmgate.sessions import KEY_SIZE, Sessions
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -131,6 +132,7 @@ class House:
             clock,
             clock.seconds,
         )
+        self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
         self.revocations = Revocations(self.store, clock, clock.seconds)
         self.result(self.revocations.load())
         self.names = Names(clock.seconds)
@@ -140,6 +142,7 @@ class House:
             [self.names],
             clock.seconds,
             self.activity.note,
+            sessions=self.sessions,
             audit=self.audit,
             revocations=self.revocations,
         )

@@ -11,7 +11,6 @@ from vsmgate.errors import AuthenticatorUnavailable, Unauthenticated
 from vsmgate.jobs.revocations import REFRESH, Revocations
 from vsmgate.model import Identity, Job, Secret, replace
 from vsmgate.relay.desk import Credential
-from vsmgate.sessions import KEY_SIZE, Sessions
 
 
 def revoke(house: House, subject: str) -> float:
@@ -50,16 +49,13 @@ def made_of(house: House, kind: str, job: Job) -> Credential:
     if kind == "ticket":
         secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
         return Credential("ticket", secret)
-    session = house.access.sessions
-    assert session is not None
-    made = session.make(job.id, "renderer", ALICE, house.clock.seconds())
+    made = house.sessions.make(job.id, "renderer", ALICE, house.clock.seconds())
     return Credential("session", made.value)
 
 
 @pytest.mark.parametrize("kind", ["ticket", "session"])
 @pytest.mark.parametrize("how", ["administrator", "authenticator"])
 def test_tickets_and_sessions_of_before_are_refused(house: House, kind: str, how: str) -> None:
-    house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
     job = make_ready(house, house.start())
     assert house.result(house.access.admit(job.id, "renderer", made_of(house, kind, job)))
     late = made_of(house, kind, job)

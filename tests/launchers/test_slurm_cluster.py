@@ -40,6 +40,7 @@ def wrapped(folder: Path, last: str) -> str:
     return str(folder)
 
 
+@pytest.mark.criterion("S-8")
 @deferred
 async def test_services_answer_where_it_says_and_get_values_literally(slurm: SlurmRig) -> None:
     usecase = usecase_of({"renderer": "stays", "back-end": "stays"})

@@ -50,6 +50,15 @@ def test_an_address_with_many_bad_tokens_has_to_wait() -> None:
     }
 
 
+def test_a_page_whose_session_is_over_locks_nobody_out() -> None:
+    rig = guarded(Recorded())
+    for _ in range(10):
+        cookie = f"Cookie: vsmgate_session_{JOB}_renderer=over"
+        tries = rig.asked(request(f"/{JOB}/renderer", cookie))
+        assert problem(tries)[0] == 401
+    assert tried(rig, "b0b") == 404
+
+
 def test_relays_are_recorded() -> None:
     audit = Recorded()
     rig = guarded(audit)

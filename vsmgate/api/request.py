@@ -180,6 +180,7 @@ class ApiRequest(Request):
             raise
         door.passed(credential)
         self.subject = identity.subject
+        self.channel.known()
         return identity
 
     def _body(self) -> bytes:

@@ -23,6 +23,7 @@ from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
 from vsmgate.door import Door
+from vsmgate.doorstep import Doorstep
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.tls import tls_layer
@@ -79,9 +80,15 @@ class ApiService(Service):
             Routes([*routes, openapi_route(routes)]),
             Cors(master.allowed_origins),
             metrics,
+            doorstep=Doorstep(
+                master.max_unauthenticated,
+                master.max_unauthenticated_per_address,
+                read_networks((*master.trusted_proxies, *relay.trusted_proxies)),
+            ),
             max_body=master.max_body,
             door=door,
             trusted=read_networks(master.trusted_proxies),
+            head_timeout=master.head_timeout,
         )
 
     @property

@@ -16,18 +16,18 @@ from twisted.python.failure import Failure
 
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
 from vsmgate.hands.dialling import Dialler
-from vsmgate.model import Endpoint, Health, ServiceTls
+from vsmgate.model import Endpoint, Secret, Service
 from vsmgate.targets import TargetRule
 
 __all__ = ["probe"]
 
-_GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+_GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{secret}\r\n"
 
 #: An opening handshake (RFC 6455 section 1.2); only the status of the answer counts.
 _UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Key: dnNtZ2F0ZSBwcm9iZSBrZQ==\r\n"
-    "Sec-WebSocket-Version: 13\r\n\r\n"
+    "Sec-WebSocket-Version: 13\r\n{secret}\r\n"
 )
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
@@ -36,18 +36,18 @@ async def probe(
     dialler: Dialler,
     endpoint: Endpoint,
     rule: TargetRule,
-    path: str,
-    health: Health,
-    tls: ServiceTls | None = None,
+    service: Service,
+    secret: Secret | None = None,
 ) -> None:
-    """Return once the service answered; ``path`` is its WebSocket's.
+    """Return once ``service`` answered; it is shown the job's ``secret``.
 
     Fails with `TargetDenied`, `ServiceRefused`, `ServiceTlsFailed`, `ServiceTimeout` (after
     ``health.timeout``) or `BadHandshake` (it answers something else); each says what was
     seen.
     """
+    health = service.health
     where = f"{endpoint.host}:{endpoint.port}"
-    asked = Deferred.fromCoroutine(_ask(dialler, endpoint, rule, path, health, tls))
+    asked = Deferred.fromCoroutine(_ask(dialler, endpoint, rule, service, secret))
 
     def late(_: object, seconds: float) -> None:
         raise ServiceTimeout(f"{where} did not answer within {seconds:g} s.")
@@ -65,19 +65,20 @@ async def _ask(
     dialler: Dialler,
     endpoint: Endpoint,
     rule: TargetRule,
-    path: str,
-    health: Health,
-    tls: ServiceTls | None,
+    service: Service,
+    secret: Secret | None,
 ) -> None:
-    template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
+    health = service.health
+    template, path = (_GET, health.http) if health.http else (_UPGRADE, service.path)
     if health.http is None and health.kind == "tcp":
         template = ""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    request = template.format(path=path, host=host, port=endpoint.port).encode("ascii")
-    question = _Question(request)
+    shown = "" if secret is None else f"Authorization: Bearer {secret.reveal()}\r\n"
+    request = template.format(path=path, host=host, port=endpoint.port, secret=shown)
+    question = _Question(request.encode("ascii"))
     factory = Factory.forProtocol(lambda: question)
     factory.noisy = False
-    await dialler.connect(factory, endpoint, rule, health.timeout, tls)
+    await dialler.connect(factory, endpoint, rule, health.timeout, service.tls)
     try:
         line = await question.answer
     finally:

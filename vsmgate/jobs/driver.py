@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from vsmgate.config import JobsConfig
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable, NoSuchJob
 from vsmgate.interfaces import ILauncher
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.ticker import Ticker
@@ -55,6 +56,7 @@ class Driver:
         clock: IReactorTime,
         wall: Callable[[], float],
         notice: float = 0.0,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self.name = name
         self.launcher = launcher
@@ -66,6 +68,7 @@ class Driver:
         self._clock = clock
         self._wall = wall
         self._notice = notice
+        self._secrets = secrets
         self.failures = 0
         self._submitting: dict[str, list[Deferred[None]]] = {}
         self._untried: set[str] = set()
@@ -158,9 +161,7 @@ class Driver:
     async def _submit(self, job: Job) -> None:
         self._untried.discard(job.id)  # from here on the engine may have it
         try:
-            plan = self._plans(job)
-            launch = Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime)
-            ref = await self.ask(self.launcher.submit(launch))
+            ref = await self.ask(self.launcher.submit(self._launch(job)))
         except EngineRefused as error:
             self._log.info("job {job} refused: {error}", job=job.id, error=error.detail)
             await self._end(job, Reason(error.code, error.detail, error.native))
@@ -179,6 +180,11 @@ class Driver:
             self._tried(job.id)
         else:
             await self._note_ref(job.id, ref)
+
+    def _launch(self, job: Job) -> Launch:
+        secret = self._secrets.wanted(job.id, job.usecase) if self._secrets else None
+        plan = self._plans(job)
+        return Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime, secret)
 
     async def _note_ref(self, job_id: str, ref: str) -> None:
         await self._book.update(job_id, lambda job: changes.submitted(job, ref, self._wall()))

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from vsmgate.errors import NoSuchJob, ServiceError, StoreUnavailable
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.probes import probe
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.lifecycle import State
@@ -58,6 +59,7 @@ class Prober(Service):
         wall: Callable[[], float],
         dialler: Dialler,
         rules: Mapping[str, TargetRule],
+        secrets: JobSecrets | None = None,
     ) -> None:
         self.setName("prober")
         self.trouble: dict[str, str] = {}
@@ -66,6 +68,7 @@ class Prober(Service):
         self._wall = wall
         self._dialler = dialler
         self._rules = rules
+        self._secrets = secrets
         self._tasks: dict[str, Deferred[None]] = {}
         self._room = DeferredSemaphore(CONCURRENT)
         book.watch(self._changed)
@@ -134,9 +137,10 @@ class Prober(Service):
             return False
         service = job.usecase.services[name]
         rule = self._rules.get(job.usecase.launcher, REMOTE)
+        secret = self._secrets.of(job.id) if self._secrets and service.secret else None
         await self._room.acquire()
         try:
-            await probe(self._dialler, endpoint, rule, service.path, service.health, service.tls)
+            await probe(self._dialler, endpoint, rule, service, secret)
         except ServiceError as error:
             self.trouble[job.id] = f"{name}: {error.detail}"
             return False

@@ -89,6 +89,8 @@ def make_request(
         "VSMGATE_HOST": host,
         **{f"VSMGATE_PORT_{_variable(name)}": str(port) for name, port in ports.items()},
     }
+    if launch.secret is not None:
+        shared["VSMGATE_SECRET"] = launch.secret.reveal()
     services = {}
     for name, how in plan.services.items():
         names = names_of(

@@ -38,6 +38,9 @@ class Hall(Protocol):
     async def admit(self, passage: Passage, credential: Credential | None) -> Target:
         """Return where ``passage`` may dial (see `Desk.admit`), within bounds."""
 
+    def known(self, opening: Opening) -> None:
+        """The client has shown who it is."""
+
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
 

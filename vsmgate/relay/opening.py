@@ -147,6 +147,7 @@ class Opening:
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
         target = await hall.admit(passage, claim.credential)
+        hall.known(self)
         passage.subject, passage.identity = target.identity.subject, target.identity
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -12,6 +13,7 @@ from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
 from vsmgate.door import Door
+from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError, Unauthenticated, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
@@ -79,7 +81,10 @@ class RelayService(Service):
         self._door = door or Door()
         self._journal = Journal(reactor, observer or Unobserved(), self._door.audit)
         self._listening: IListeningPort | None = None
-        self._openings: set[Opening] = set()
+        self._openings: dict[Opening, Callable[[], None]] = {}
+        self._doorstep = Doorstep(
+            config.max_unauthenticated, config.max_unauthenticated_per_address, self.trusted
+        )
         self._passages: dict[int, Passage] = {}
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
@@ -125,17 +130,28 @@ class RelayService(Service):
 
     # -- for openings -------------------------------------------------------------------
 
-    def entered(self, opening: Opening) -> bool:
-        """Count a new connection; tells whether there is room for it."""
-        room = len(self._openings) + len(self._passages) < self.config.max_connections
-        self._openings.add(opening)
-        return room
+    def entered(self, opening: Opening, peer: str) -> GatewayError | None:
+        """Count a new connection from ``peer``; returns why there is no room for it."""
+        error: GatewayError | None = None
+        full = len(self._openings) + len(self._passages) >= self.config.max_connections
+        self._openings[opening] = _nothing
+        try:
+            self._openings[opening] = self._doorstep.enter(peer)
+        except GatewayError as refusal:
+            error = refusal
+        return Unavailable("The gateway has as many connections as it can.") if full else error
+
+    def known(self, opening: Opening) -> None:
+        """The client has shown who it is."""
+        self._openings[opening]()
 
     async def admit(self, passage: Passage, credential: Credential | None) -> Target:
         """Return where ``passage`` may dial; what an address may try is limited here."""
         door, who = self._door, (passage.peer, passage.request_id, "relay")
-        if credential is not None:
-            door.check(credential.secret, *who)
+        # Sessions cannot be guessed and cost nothing; a page whose session is over asks often.
+        counted = None if credential is None or credential.kind == "session" else credential
+        if counted is not None:
+            door.check(counted.secret, *who)
         try:
             target = await within(
                 self.desk.admit(passage.job, passage.service, credential),
@@ -144,16 +160,16 @@ class RelayService(Service):
                 Unavailable("The gateway could not look the job up in time."),
             )
         except Unauthenticated:
-            if credential is not None:
-                door.failed(credential.secret, *who)
+            if counted is not None:
+                door.failed(counted.secret, *who)
             raise
-        if credential is not None and credential.kind == "bearer":
-            door.passed(credential.secret)
+        if counted is not None and counted.kind == "bearer":
+            door.passed(counted.secret)
         return target
 
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
@@ -173,10 +189,13 @@ class RelayService(Service):
 
     def left(self, opening: Opening) -> None:
         """The connection of an opening that came to no tunnel is gone."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._tell()
 
     # -- inside ---------------------------------------------------------------------------
+
+    def _leave(self, opening: Opening) -> None:
+        self._openings.pop(opening, _nothing)()
 
     def _listen(self) -> None:
         if self._listening is None:
@@ -239,3 +258,7 @@ class RelayService(Service):
         waiting: Deferred[bool] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return await waiting.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda *_: False)
+
+
+def _nothing() -> None:
+    """Leave no doorstep."""
