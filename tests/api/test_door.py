@@ -35,6 +35,7 @@ def ask(face: Any, token: str, client: str = "203.0.113.7", path: str = "/v1/me"
     return face.ask("GET", path, token=token, X_Forwarded_For=client)
 
 
+@pytest.mark.criterion("S-18")
 def test_an_address_with_many_bad_tokens_has_to_wait(guarded: Any, audit: Recorded) -> None:
     assert ask(guarded, "ann-token").status == 200
     for _ in range(5):
@@ -62,6 +63,7 @@ def test_a_missing_token_is_no_failure(guarded: Any) -> None:
         assert guarded.ask("GET", "/v1/me", token=None).status == 401
 
 
+@pytest.mark.criterion("S-21")
 def test_who_is_no_front_cannot_choose_an_address(make_face: Any) -> None:
     face = make_face(master=MasterConfig(port=0, trusted_proxies=("10.0.0.0/8",)))
     face.service = ApiService(
@@ -76,6 +78,7 @@ def test_who_is_no_front_cannot_choose_an_address(make_face: Any) -> None:
     assert statuses == [401, 401, 429, 429]
 
 
+@pytest.mark.criterion("S-31")
 def test_what_changes_something_is_recorded(guarded: Any, audit: Recorded) -> None:
     job = guarded.job(end_time=5000.0)
     guarded.ask("POST", "/start", {"usecase": "demo"}, X_Request_Id="r1")

@@ -110,6 +110,7 @@ def code_of(socket: ClientConnection, patience: float) -> int:
     return int(closed.value.rcvd.code)
 
 
+@pytest.mark.criterion("S-31")
 def test_rules_administrators_and_the_audit_log(gateway: Gateway, users: Users) -> None:
     ada, bob, root = (users.tokens[name] for name in ("ada", "bob", "root"))
     assert gateway.ask("GET", "/v1/usecases", token=bob).json["items"] == []
@@ -149,6 +150,7 @@ def test_rules_administrators_and_the_audit_log(gateway: Gateway, users: Users) 
         assert token not in written
 
 
+@pytest.mark.criterion("S-18", "S-31")
 def test_bad_tokens_of_one_address(gateway: Gateway, users: Users) -> None:
     def shown(token: str, client: str) -> int:
         return gateway.ask("GET", "/v1/me", token=token, X_Forwarded_For=client).status
@@ -165,6 +167,7 @@ def test_bad_tokens_of_one_address(gateway: Gateway, users: Users) -> None:
     }
 
 
+@pytest.mark.criterion("S-15")
 def test_revocation_closes_within_a_minute(gateway: Gateway, users: Users) -> None:
     ada, mia, root = (users.tokens[name] for name in ("ada", "mia", "root"))
     mias = ready(gateway, mia)

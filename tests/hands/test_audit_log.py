@@ -86,6 +86,7 @@ def test_nothing_that_a_client_chose_makes_a_second_line(a: str, b: str, c: str)
     assert json.loads(line).get("subject", "") == kept
 
 
+@pytest.mark.criterion("S-31")
 def test_what_was_there_stays_and_a_moved_file_is_followed(
     log: AuditLog, tmp_path: Path, seconds: Seconds
 ) -> None:
@@ -109,6 +110,7 @@ def test_where_it_cannot_be_the_gateway_does_not_start(tmp_path: Path, seconds: 
         AuditLog(tmp_path / "none" / "audit.jsonl", seconds, seconds).open()
 
 
+@pytest.mark.criterion("S-19")
 def test_strangers_get_a_line_a_minute(log: AuditLog, tmp_path: Path, seconds: Seconds) -> None:
     for _ in range(1000):
         log.refused("authenticate", "unauthenticated", "192.0.2.7", "r1", "rest")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.jobs.rig import Recorded
 from tests.relay.rig import JOB, TOKEN, FakeDesk, Rig, problem, request
 from vsmgate.config import RelayConfig
@@ -11,6 +13,9 @@ from vsmgate.door import Door
 from vsmgate.errors import ServiceRefused
 from vsmgate.relay.service import RelayService
 from vsmgate.strikes import Strikes
+
+
+PAGE = "https://vis.example.org"
 
 
 def guarded(audit: Recorded, **config: Any) -> Rig:
@@ -30,6 +35,7 @@ def tried(rig: Rig, token: str, *lines: str) -> int:
     return problem(rig.asked(request(f"/{JOB}/renderer?token={token}", *lines)))[0]
 
 
+@pytest.mark.criterion("S-18")
 def test_an_address_with_many_bad_tokens_has_to_wait() -> None:
     audit = Recorded()
     rig = guarded(audit, trusted_proxies=("192.0.2.7",))
@@ -51,14 +57,16 @@ def test_an_address_with_many_bad_tokens_has_to_wait() -> None:
 
 
 def test_a_page_whose_session_is_over_locks_nobody_out() -> None:
-    rig = guarded(Recorded())
+    rig = guarded(Recorded(), allowed_origins=(PAGE,))
     for _ in range(10):
-        cookie = f"Cookie: vsmgate_session_{JOB}_renderer=over"
-        tries = rig.asked(request(f"/{JOB}/renderer", cookie))
+        cookie = "Cookie: vsmgate_session=b3Zlcg"
+        page = request(f"/{JOB}/renderer", cookie, f"Origin: {PAGE}")
+        tries = rig.asked(page)
         assert problem(tries)[0] == 401
     assert tried(rig, "b0b") == 404
 
 
+@pytest.mark.criterion("S-31")
 def test_relays_are_recorded() -> None:
     audit = Recorded()
     rig = guarded(audit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -22,6 +23,7 @@ def code(client: Link) -> int | None:
     return int.from_bytes(octets[2:4], "big") if octets[:1] == b"\x88" else None
 
 
+@pytest.mark.criterion("S-15")
 def test_a_revoked_token_closes_its_relays_within_a_minute() -> None:
     rig = Rig()
     client, service = rig.opened()
