@@ -14,7 +14,6 @@ from vsmgate.errors import ServiceRefused
 from vsmgate.relay.service import RelayService
 from vsmgate.strikes import Strikes
 
-
 PAGE = "https://vis.example.org"
 
 

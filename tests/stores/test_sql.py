@@ -255,6 +255,29 @@ async def test_the_migrations_make_the_tables_of_the_schema(path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
+    (job, *_) = await filled(path)
+    engine = create_engine(make_url("sqlite://").set(database=str(path)))
+    with engine.begin() as connection:
+        for statement in (
+            "ALTER TABLE jobs DROP COLUMN groups",
+            "DROP TABLE revocations",
+            "UPDATE alembic_version SET version_num = '0001'",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    store = store_at(path)
+    await store.open()
+    assert await store.get(job.id) == job
+    again = new_job(groups=("vis",))
+    await store.add(again, Quota(per_group={"vis": 1}), None)
+    with pytest.raises(QuotaExceeded, match="group vis"):
+        await store.add(new_job(groups=("vis",)), Quota(per_group={"vis": 1}), None)
+    await store.revoke("ada", 1.0)
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_thousand_live_jobs_load_quickly(path: Path) -> None:
     from twisted.internet import reactor
 
