@@ -197,3 +197,45 @@ def test_token_refuses(tmp_path: Path, arguments: list[str], said: str) -> None:
     assert (result.exit_code != 0) is bool(said)
     assert said in result.output
     assert file.exists() is not bool(said)
+
+
+def test_check_knows_what_rules_are_about(file: Path) -> None:
+    rules = "[access.usecases.dmeo]\nallow = []\n[jobs.max_per_usecase]\ndemo2 = 3\n"
+    file.write_text(file.read_text() + rules)
+    result = run("check", file)
+    assert result.exit_code == 1
+    assert f"{file}: access.usecases.dmeo: no use case is named 'dmeo'" in result.output
+    assert f"{file}: jobs.max_per_usecase.demo2: no use case is named 'demo2'" in result.output
+
+
+def test_tokens_are_listed_and_revoked(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    make = ("token", "make", "--file", file)
+    first = run(*make, "--subject", "ada", "--groups", "vis", "--name", "laptop").stdout.strip()
+    second = run(*make, "--subject", "bob\u202e", "--expires", "2999-01-01").stdout.strip()
+    assert len(read_tokens(file)) == 2
+
+    listed = run("token", "list", "--file", file).output
+    assert first not in listed
+    assert second not in listed
+    head, ada, bob = listed.splitlines()
+    assert head.split() == ["ID", "SUBJECT", "GROUPS", "CREATED", "EXPIRES", "NAME"]
+    assert ada.split()[:3] == [Secret(first).digest()[:12], "ada", "vis"]
+    assert ada.endswith("-  laptop") or "laptop" in ada
+    assert "bob?" in bob
+    assert "2998-12-31" in bob or "2999-01-01" in bob
+
+    gone = run("token", "revoke", "laptop", "--file", file)
+    assert (gone.exit_code, gone.output) == (0, f"revoked {Secret(first).digest()[:12]} of ada\n")
+    assert run("token", "revoke", "laptop", "--file", file).exit_code == 1
+    short = Secret(second).digest()[:8]
+    assert run("token", "revoke", short[:7], "--file", file).exit_code == 1
+    assert run("token", "revoke", short, "--file", file).exit_code == 0
+    assert read_tokens(file) == {}
+
+
+def test_token_without_a_command_shows_what_there_is() -> None:
+    result = run("token", "--help")
+    assert result.exit_code == 0
+    assert all(word in result.output for word in ("make", "list", "revoke"))
+    assert run("token", "list", "--file", "/nowhere/tokens.toml").exit_code == 1

@@ -1,10 +1,9 @@
-"""The ``vsmgate`` command: check a configuration, make a token."""
+"""The ``vsmgate`` command: check a configuration, look after tokens."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 
 from vsmgate import __version__, config
-from vsmgate.auth.tokens import Token, add_token, new_token
 from vsmgate.draft import Draft, Part, draft, registry_of
 from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError
-from vsmgate.model import Secret
+from vsmgate.token_command import token
 
 __all__ = ["main"]
 
@@ -96,46 +94,7 @@ def _try_engines(drafted: Draft, timeout: float) -> None:
     react(work)
 
 
-@main.command()
-@click.option("--subject", required=True, help="Whom the token stands for.")
-@click.option("--groups", multiple=True, help="A group, or several with commas; repeatable.")
-@click.option("--expires", metavar="TIME", help="When it ends: 2027-01-01, or with a time.")
-@click.option("--name", default="", help="A note for people, such as the device.")
-@click.option(
-    "--file",
-    type=_FILE,
-    default=Path("var/tokens.toml"),
-    show_default=True,
-    help="The tokens file; made when it is missing.",
-)
-def token(
-    subject: str, groups: tuple[str, ...], expires: str | None, name: str, file: Path
-) -> None:
-    """Make a token, print it, and add its SHA-256 to the tokens file.
-
-    The token is printed this once and kept nowhere. A running gateway knows it within a
-    second.
-    """
-    until = None if expires is None else _moment(expires)
-    named = tuple(group for part in groups for group in part.split(",") if group)
-    value = new_token()
-    try:
-        add_token(file, Token(Secret(value).digest(), subject, named, until, name))
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(value)
-
-
-def _moment(text: str) -> datetime:
-    """Return the moment in ``text``; without an offset it is in this machine's zone."""
-    try:
-        moment = datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError, OSError):
-        message = f"{text!r} is no time such as 2027-01-01 or 2027-01-01T12:00:00+00:00"
-        raise click.BadParameter(message, param_hint="--expires") from None
-    if moment.timestamp() <= time.time():  # noqa: TID251  # an edge
-        raise click.BadParameter(f"{text} is over", param_hint="--expires")
-    return moment
+main.add_command(token)
 
 
 def _show(file: Path, read: config.Config, drafted: Draft) -> None:

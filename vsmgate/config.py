@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, to_builtins
 from msgspec.structs import replace
 
+from vsmgate.audit import AuditConfig
 from vsmgate.conflicts import conflicts
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.model import Name, Seconds
+from vsmgate.permissions import AccessConfig
 from vsmgate.settings import inline_secrets, parse_toml, read, read_toml
 
 __all__ = [
@@ -69,6 +71,7 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     head_timeout: Seconds = 8.0
     max_unauthenticated: Count = 2048
     max_unauthenticated_per_address: Count = 256
+    trusted_proxies: tuple[str, ...] = ()
     tls: TlsConfig | None = None
 
 
@@ -122,8 +125,9 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[jobs]``: quotas, limits of time, and how often engines are asked.
 
-    A use case's own limits win over these. ``max_queued_per_user``: how many of a user's
-    jobs may wait for room, with ``queue``. ``queue_timeout``: None waits for ever.
+    A use case's own limits win over these. ``max_per_group``, ``max_per_usecase``: name ->
+    live jobs of all who are in that group, of that use case. ``max_queued_per_user``: how
+    many of a user's jobs may wait for room, with ``queue``. ``queue_timeout``: None waits for ever.
     ``idle_timeout``: without client data frames; None never. ``lost_after``: how many
     polls in a row must not know a job, over at least ``lost_grace`` seconds.
     ``poll_interval`` at rest, ``poll_fastest`` while somebody waits for a change.
@@ -132,6 +136,8 @@ class JobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     default_usecase: str = "demo"
     max_per_user: Count | None = 4
     max_total: Count | None = 64
+    max_per_group: dict[str, Count] = {}
+    max_per_usecase: dict[str, Count] = {}
     over_quota: Literal["refuse", "queue"] = "refuse"
     max_queued_per_user: Count = 16
     queue_timeout: Seconds | None = None
@@ -183,6 +189,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     relay: RelayConfig = RelayConfig()
     jobs: JobsConfig = JobsConfig()
     log: LogConfig = LogConfig()
+    access: AccessConfig = AccessConfig()
+    audit: AuditConfig = AuditConfig()
     store: PluginConfig = PluginConfig("sql", {})
     launchers: dict[Name, PluginConfig] = {}
     authenticators: dict[Name, PluginConfig] = {}
@@ -193,13 +201,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Config:
     """Return the configuration in the file ``path``; raise `ConfigError` with every error.
 
-    A ``state_dir`` in the file becomes absolute here, and so do the files of ``tls``.
+    A ``state_dir`` in the file becomes absolute here, and so do the files of ``tls`` and ``audit``.
     """
     table = read_toml(path)
     config = _checked(table, str(path))
     folder = path.resolve().parent
     if "state_dir" in table:
         config = replace(config, state_dir=str(folder / config.state_dir))
+    if config.audit.file is not None:
+        config = replace(config, audit=AuditConfig(str(folder / config.audit.file)))
     master = replace(config.master, tls=_placed(config.master.tls, folder))
     relay = replace(config.relay, tls=_placed(config.relay.tls, folder))
     return replace(config, master=master, relay=relay)

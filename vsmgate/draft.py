@@ -190,7 +190,21 @@ class _Reader:
             detail = f"no use case is named {default!r}; known: {', '.join(sorted(found))}"
             problem = Problem("jobs.default_usecase", detail)
             self.errors.keep(ConfigError(self._source, [problem]))
+        if complete:
+            self._check_names(found, config)
         return found
+
+    def _check_names(self, found: Mapping[str, Usecase], config: Config) -> None:
+        """Rules and quotas of use cases that are not there would be slips that guard nothing."""
+        tables: dict[str, Mapping[str, Any]] = {
+            "access.usecases": config.access.usecases,
+            "jobs.max_per_usecase": config.jobs.max_per_usecase,
+        }
+        for where, names in tables.items():
+            for name in names.keys() - found.keys():
+                detail = f"no use case is named {name!r}; known: {', '.join(sorted(found))}"
+                problem = Problem(join_key(where, name), detail)
+                self.errors.keep(ConfigError(self._source, [problem]))
 
 
 def _with_plans(

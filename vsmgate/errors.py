@@ -51,6 +51,7 @@ __all__ = [
     "StoreUnavailable",
     "TargetDenied",
     "TooLarge",
+    "TooManyFailures",
     "Unauthenticated",
     "UnsupportedMediaType",
     "Unavailable",
@@ -300,6 +301,15 @@ class QuotaExceeded(ClientError):
     close = 4429
     code = "quota_exceeded"
     title = "Too many at a time"
+
+
+class TooManyFailures(ClientError):
+    """Too many bad credentials came from one address; a good one may be tried later."""
+
+    status = 429
+    close = 4429
+    code = "too_many_failures"
+    title = "Too many bad credentials"
 
 
 class ServiceError(GatewayError):

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Protocol
 
-from vsmgate.heads import RequestHead
 from vsmgate.targets import Address, read_host
 
-__all__ = ["Networks", "client_of", "read_networks", "wrong_with_network"]
+__all__ = ["Headers", "Networks", "client_of", "read_networks", "wrong_with_network"]
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+class Headers(Protocol):
+    """A request's headers."""
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of the header ``name``."""
 
 
 def read_networks(entries: Iterable[str]) -> Networks:
@@ -31,7 +38,7 @@ def wrong_with_network(entry: str) -> str:
     return ""
 
 
-def client_of(head: RequestHead, peer: str, trusted: Networks) -> tuple[str, bool | None]:
+def client_of(head: Headers, peer: str, trusted: Networks) -> tuple[str, bool | None]:
     """Return the client's address, and whether it came by TLS (None: nobody said).
 
     ``peer``: the address at the other end of the connection.

@@ -24,6 +24,7 @@ from vsmgate.api.service import ApiService
 from vsmgate.assembly import Assembly
 from vsmgate.config import Config
 from vsmgate.errors import ConfigError, GatewayError
+from vsmgate.guard import Guard
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
@@ -31,15 +32,14 @@ from vsmgate.hands.lockfile import LockFile
 from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
-from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.book import JobBook, quota_of
 from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.doctor import Doctor
-from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.driver import drivers_of
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.jobs.ticker import Ticker
-from vsmgate.model import Quota
 from vsmgate.relay.crew import Crew, WorkerCommand
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.totals import Totals
@@ -48,11 +48,9 @@ from vsmgate.signals import take_signals
 
 __all__ = ["Gateway", "WorkerCommand"]
 
-#: Seconds between two looks at what other processes changed in a shared store.
+#: Seconds between two looks at what other processes changed in a shared store, and
+#: between two at the files of certificates.
 REFRESH = 1.0
-
-#: Seconds between two looks at the files of certificates.
-RENEW = 1.0
 
 #: Seconds from a job's stop to its cancelling where the relays are in other processes.
 NOTICE = 1.5 * REFRESH
@@ -94,21 +92,15 @@ class Gateway(MultiService):
         ]
         self._book = JobBook(assembly.store)
         jobs = config.jobs
-        quota = Quota(
-            jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue", jobs.max_queued_per_user
-        )
+        quota = quota_of(jobs)
+        guard = self._guard = Guard(config, state_dir, assembly.store, reactor, wall)
         key = key_in(state_dir / "relay.key", KEY_SIZE)
         secrets = JobSecrets(key)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
-        self.drivers = {
-            name: Driver(
-                name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice, secrets
-            )
-            for name, launcher in launchers.items()
-        }
-        for driver in self.drivers.values():
-            driver.submitter.peers.update({n: d.accept for n, d in self.drivers.items()})
+        self.drivers = drivers_of(
+            launchers, assembly.plan, self._book, jobs, reactor, wall, notice, secrets
+        )
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
         self._dialler = Dialler(reactor)
@@ -121,6 +113,8 @@ class Gateway(MultiService):
             assembly.rules,
             Sessions(key, config.relay.session_lifetime),
             secrets,
+            guard.audit,
+            guard.revocations,
         )
         doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
         self._visits = access.visits
@@ -135,12 +129,15 @@ class Gateway(MultiService):
             reactor,
             wall,
             doctor,
+            guard.permissions,
+            guard.revocations,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
         self._watching: list[Any] = [
             self._activity.ticker,
             Ticker("visits", self._visits.tick, reactor),
+            *guard.tickers,
         ]
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
@@ -168,14 +165,15 @@ class Gateway(MultiService):
         if self._certificates:
             self._watching.append(Ticker("certificates", self._renew, reactor))
         certificate = self._certificates.get
+        mine = certificate("master")
         self.api = ApiService(
-            reactor, config.master, config.relay, self.desk, metrics, jobs, certificate("master")
+            reactor, config.master, config.relay, self.desk, metrics, jobs, mine, guard.door
         )
         self.relay: RelayService | Crew
         if self._is_worker or config.relay.workers == 1:
             mine = certificate("relay")
             self.relay = RelayService(
-                reactor, config.relay, access, metrics, self._dialler, mine, listener
+                reactor, config.relay, access, metrics, self._dialler, mine, listener, guard.door
             )
         else:
             metrics.relay_source = totals = Totals()
@@ -189,7 +187,7 @@ class Gateway(MultiService):
 
     async def _renew(self) -> float:
         self._renew_now()
-        return RENEW
+        return REFRESH
 
     # -- start --------------------------------------------------------------------
 
@@ -206,8 +204,10 @@ class Gateway(MultiService):
     async def _start(self) -> None:
         for lock in self._locks:
             lock.acquire()
+        self._guard.open()
         await self._assembly.store.open()
         await self._book.load()
+        await self._guard.revocations.load()
         if self._ending:
             return
         orphans = {j.usecase.launcher for j in self._book.live()} - self.drivers.keys()
@@ -295,5 +295,6 @@ class Gateway(MultiService):
             for driver in self.drivers.values():
                 await driver.launcher.close()
             await self._assembly.store.close()
+            self._guard.close()
             for lock in self._locks:
                 lock.release()

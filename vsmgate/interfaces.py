@@ -50,6 +50,7 @@ __all__ = [
     "ILauncher",
     "ILauncherFactory",
     "IPluginFactory",
+    "IRevocable",
     "ISettingsChecker",
     "ITargets",
     "IUsecaseSource",
@@ -214,6 +215,19 @@ class IAuthenticator(Interface):
         """
 
 
+class IRevocable(Interface):
+    """Provided by an authenticator that can tell when a credential is taken back."""
+
+    async def still_valid(identity: Identity) -> bool:
+        """Return False when what ``identity`` was made from has been taken back since.
+
+        Called every half minute for who holds a relay open; ``identity.handle`` is what
+        `authenticate` put there, in this process or in another. True for identities of
+        other authenticators, and where it cannot be told. An end by time does not count.
+        May fail with `vsmgate.errors.AuthenticatorUnavailable`.
+        """
+
+
 class IUsecaseSourceFactory(IPluginFactory):
     """Makes sources of use cases."""
 
@@ -260,10 +274,11 @@ class IJobStore(Interface):
 
         In the same transaction: if the owner used ``idempotency.key`` before, return
         the job that it made then (not new), or fail with
-        `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the
-        live, not held jobs of the owner and in total against ``quota``: over it, fail
-        with `vsmgate.errors.QuotaExceeded`, or with ``quota.queue`` store the job with
-        ``held`` set, unless as many of the owner's are held as may be.
+        `vsmgate.errors.IdempotencyMismatch` if its digest was another. Then count the live,
+        not held jobs (of the owner, the use case, each of ``job.groups``, and in total)
+        against ``quota``: over it, fail with `vsmgate.errors.QuotaExceeded`, or with
+        ``quota.queue`` store the job with ``held`` set, unless as many of the owner's are
+        held as may be.
         """
 
     async def release(quota: Quota) -> Sequence[Job]:
@@ -290,13 +305,14 @@ class IJobStore(Interface):
         """Return the jobs whose revision is greater than ``since``, in its order."""
 
     async def page(
-        owner: str,
+        owner: str | None,
         states: Collection[str],
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        launcher: str | None = None,
     ) -> Page:
-        """Return an owner's jobs, newest first; empty ``states`` means all.
+        """Return jobs, newest first; empty ``states``, and None elsewhere, mean all.
 
         Fails with `vsmgate.errors.BadCursor`.
         """
@@ -336,6 +352,15 @@ class IJobStore(Interface):
 
     async def add_ticket(ticket: Ticket) -> None:
         """Keep a ticket until it is used or expired."""
+
+    async def revoke(subject: str, at: float) -> None:
+        """Keep that what ``subject`` was given until ``at`` is not good any more.
+
+        An earlier call for the subject is replaced, a later one stays.
+        """
+
+    async def revocations() -> Mapping[str, float]:
+        """Return subject -> the last moment until which what it was given is not good."""
 
     async def use_ticket(digest: str, now: float) -> Ticket:
         """Take a ticket: of all calls with one digest exactly one succeeds.

@@ -270,8 +270,9 @@ class Job(Struct, frozen=True, omit_defaults=True):
     file does not reach a running job. Its ``launcher`` is the one that has the job, and its
     ``fallbacks`` those that could still be tried; ``launcher_reason`` says why. ``end_time``
     is when it will end at the latest. ``revision`` grows with every stored change, over all
-    jobs. ``held``: it waits for quota and has not been given to its engine. ``grants``: who
-    else may reach it, and ``invitations``: who may yet.
+    jobs. ``held``: it waits for quota and has not been given to its engine. ``groups``: those
+    of the owner's whose quotas it counts against. ``grants``: who else may reach it, and
+    ``invitations``: who may yet.
     """
 
     id: str
@@ -300,6 +301,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     invitations: tuple[Invitation, ...] = ()
     revision: int = 0
     launcher_reason: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -333,13 +335,16 @@ class Quota(Struct, frozen=True):
     """How many live jobs there may be; None is no limit.
 
     ``queue``: over the quota a job is kept (``held``) until there is room, instead of
-    being refused; at most ``held_per_user`` of one owner.
+    being refused; at most ``held_per_user`` of one owner. ``per_usecase``, ``per_group``:
+    by name, for those that have a limit of their own.
     """
 
     per_user: int | None = None
     total: int | None = None
     queue: bool = False
     held_per_user: int | None = None
+    per_usecase: dict[str, int] = {}
+    per_group: dict[str, int] = {}
 
 
 class Idempotency(Struct, frozen=True):
@@ -350,12 +355,18 @@ class Idempotency(Struct, frozen=True):
 
 
 class Identity(Struct, frozen=True):
-    """Who a credential stands for; ``expires_at`` is when it stops doing so."""
+    """Who a credential stands for; ``expires_at`` is when it stops doing so.
+
+    ``issued_at``: when the credential was given out, if it tells. ``handle``: by what its
+    authenticator knows the credential again; never the credential itself.
+    """
 
     subject: str
     groups: tuple[str, ...] = ()
     expires_at: float | None = None
     authenticator: str = ""
+    issued_at: float | None = None
+    handle: str = ""
 
 
 class Ticket(Struct, frozen=True):

@@ -30,6 +30,7 @@ from vsmgate.errors import (
 )
 from vsmgate.grants import Grant, Invitation, Right, Visitor
 from vsmgate.jobs import sharing
+from vsmgate.jobs.administration import EngineState
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Identity,
@@ -117,6 +118,43 @@ class FakeSharing:
         return [Visitor("ann", "renderer", Right.OWNER, 1_000.0)]
 
 
+class FakeAdministration:
+    """`vsmgate.api.desk.Administration` over a fake desk's jobs."""
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self._desk = desk
+
+    async def page(
+        self,
+        owner: str | None,
+        states: Collection[str],
+        usecase: str | None,
+        launcher: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        self._desk.asked.append(("all", owner, set(states), usecase, launcher, limit, cursor))
+        return Page(tuple(self._desk.jobs.values())[:limit])
+
+    async def get(self, job_id: str) -> Job:
+        if job_id not in self._desk.jobs:
+            raise NoSuchJob
+        return self._desk.jobs[job_id]
+
+    async def stop(self, identity: Identity, job_id: str) -> Job:
+        return self._desk.put(replace(await self.get(job_id), state=State.STOPPING))
+
+    def engines(self) -> Sequence[EngineState]:
+        return [EngineState("local", False, 1_000.0, 3, "It is away.", 2.5, {"ready": 1})]
+
+    async def revoke(self, subject: str) -> float:
+        self._desk.asked.append(("revoke", subject))
+        return 1_000.5
+
+    def revocations(self) -> Mapping[str, float]:
+        return {"eve": 900.0}
+
+
 class FakeDesk:
     """`vsmgate.api.desk.Desk` over a dict. ``fail`` is raised by the next call."""
 
@@ -130,6 +168,7 @@ class FakeDesk:
         self.left: float | None = None
         self.asked: list[tuple[Any, ...]] = []
         self.sharing = FakeSharing(self)
+        self.administration = FakeAdministration(self)
         self.users = {
             ANN: Identity("ann", ("staff",), 2e9, "tokens"),
             BOB: Identity("bob"),
@@ -158,8 +197,11 @@ class FakeDesk:
             raise NoSuchJob
         return job
 
-    def usecases(self) -> Mapping[str, Usecase]:
+    def usecases(self, identity: Identity) -> Mapping[str, Usecase]:
         return {"demo": DEMO}
+
+    def administers(self, identity: Identity) -> bool:
+        return identity.subject == "ann"
 
     async def start(
         self,
@@ -171,7 +213,7 @@ class FakeDesk:
         idempotency_key: str | None = None,
     ) -> tuple[Job, bool]:
         self._raise()
-        found = self.usecases().get(usecase or "demo")
+        found = self.usecases(identity).get(usecase or "demo")
         if found is None:
             raise NoSuchUsecase("No use case has this name; known: demo.")
         asked = (found.name, complete(found.parameters, parameters), name)

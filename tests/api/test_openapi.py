@@ -63,6 +63,7 @@ BODIES = {
     "/v1/jobs/{job_id}/tickets": {"service": "renderer"},
     "/v1/jobs/{job_id}/grants": {"subject": "bob", "right": "control"},
     "/v1/jobs/{job_id}/invitations": {"right": "view"},
+    "/v1/admin/revocations": {"subject": "eve"},
 }
 PLACES = {"name": "demo", "grant_id": "g7", "invitation_id": "i7"}
 

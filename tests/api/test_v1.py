@@ -287,6 +287,7 @@ def test_me(face: Any) -> None:
         "authenticator": "tokens",
         "expires_at": "2033-05-18T03:33:20Z",
         "usage": {"jobs": 1, "max_jobs": 4},
+        "administrator": True,
     }
 
 

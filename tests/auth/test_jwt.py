@@ -86,7 +86,7 @@ def with_head(issuer: Issuer, **head: object) -> Secret:
 async def test_a_good_token_stands_for_its_subject(issuer: Issuer, sso: JwtAuthenticator) -> None:
     verifyObject(IAuthenticator, sso)
     identity = await sso.authenticate(issuer.token())
-    assert identity == Identity("ada", (), int(issuer.wall()) + 300, "sso")
+    assert identity == Identity("ada", (), int(issuer.wall()) + 300, "sso", identity.issued_at)
     for _ in range(10):
         await sso.authenticate(issuer.token())
     assert issuer.asked == {"/.well-known/openid-configuration": 1, CERTS: 1}

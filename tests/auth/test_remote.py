@@ -15,7 +15,7 @@ from tests.auth.issuer import ISSUER, Issuer, raw_token, rules_of
 from vsmgate.auth.lookup import Bounds, Recent
 from vsmgate.auth.remote import Introspection, RemoteAuthenticator, Userinfo
 from vsmgate.errors import AuthenticatorUnavailable, Unauthenticated
-from vsmgate.interfaces import IAuthenticator
+from vsmgate.interfaces import IAuthenticator, IRevocable
 from vsmgate.model import Identity, Secret
 
 USERINFO, INTROSPECT = "/userinfo", "/introspect"
@@ -245,7 +245,10 @@ async def test_userinfo_of_a_json_web_token(issuer: Issuer) -> None:
     for token in (good, mail, identity):
         issuer.users[token.reveal()] = {"email": "ada@example.org", "groups": "vis"}
     found = await sso.authenticate(good)
-    assert found == Identity("ada@example.org", ("vis",), int(issuer.wall()) + 300, "sso")
+    end = int(issuer.wall()) + 300
+    told = (found.issued_at, found.handle)
+    assert found == Identity("ada@example.org", ("vis",), end, "sso", *told)
+    assert found.handle == good.digest()
     assert "client" in await refused(sso, mail)
     assert "not an access token" in await refused(sso, identity)
 
@@ -311,3 +314,47 @@ async def test_introspection_with_a_wrong_secret_is_our_fault(
     assert "client_id or its secret is not right" in warning["why"]
     assert "wr0ng" not in repr(logged)
     assert OPAQUE.reveal() not in repr(logged)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_logout_shows_when_it_is_asked_about_again(
+    issuer: Issuer, sso: RemoteAuthenticator
+) -> None:
+    verifyObject(IRevocable, sso)
+    identity = await sso.authenticate(OPAQUE)
+    assert OPAQUE.reveal() not in repr(identity)
+    for _ in range(2):
+        issuer.clock.advance(35.0)
+        assert await sso.still_valid(identity)
+    assert asked(issuer) == 3, "an answer that is kept for others does not count"
+    issuer.users.clear()
+    issuer.active.clear()
+    assert not await sso.still_valid(identity)
+    await refused(sso, OPAQUE)  # at once, although it was good a moment ago
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_is_thrown_out_because_it_cannot_be_told(
+    issuer: Issuer, sso: RemoteAuthenticator
+) -> None:
+    identity = await sso.authenticate(OPAQUE)
+    issuer.users.clear()
+    issuer.active.clear()
+    assert await sso.still_valid(Identity("ada", authenticator="another", handle=identity.handle))
+    assert await sso.still_valid(Identity("ada", authenticator=identity.authenticator))
+    issuer.clock.advance(91.0)  # nobody asked: the token is not held any more
+    assert await sso.still_valid(identity)
+    await refused(sso, OPAQUE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tokens_are_held_only_as_long_as_somebody_asks(
+    issuer: Issuer, sso: RemoteAuthenticator
+) -> None:
+    await sso.authenticate(OPAQUE)
+    assert len(sso._held._kept) == 1
+    issuer.clock.advance(91.0)
+    issuer.users["next"] = {"sub": "bob"}
+    issuer.active["next"] = {"active": True, "sub": "bob"}
+    bob = await sso.authenticate(Secret("next"))
+    assert list(sso._held._kept) == [bob.handle]

@@ -17,9 +17,15 @@ from twisted.logger import LogEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from vsmgate.auth.static import StaticAuthenticator, StaticAuthenticatorFactory, StaticSettings
-from vsmgate.auth.tokens import Token, add_token
+from vsmgate.auth.tokens import Token, add_token, remove_token
 from vsmgate.errors import ConfigError, Unauthenticated
-from vsmgate.interfaces import Context, IAuthenticator, IAuthenticatorFactory, ISettingsChecker
+from vsmgate.interfaces import (
+    Context,
+    IAuthenticator,
+    IAuthenticatorFactory,
+    IRevocable,
+    ISettingsChecker,
+)
 from vsmgate.model import Identity, Secret
 
 GOOD = Secret("a-good-token")
@@ -83,7 +89,17 @@ def test_interfaces(static: StaticAuthenticator) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_token_stands_for_its_subject(static: StaticAuthenticator) -> None:
     identity = await static.authenticate(GOOD)
-    assert identity == Identity("ada", ("vis", "lab"), LATE.timestamp(), "tokens")
+    assert identity == Identity(
+        "ada", ("vis", "lab"), LATE.timestamp(), "tokens", None, GOOD.digest()
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_tells_since_when_it_is(file: Path, wall: Wall) -> None:
+    since = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    add_token(file, Token(Secret("new").digest(), "bob", created=since))
+    identity = await StaticAuthenticator(file, wall, "tokens").authenticate(Secret("new"))
+    assert identity.issued_at == since.timestamp()
 
 
 @pytest_twisted.ensureDeferred
@@ -194,3 +210,21 @@ def test_a_named_file_starts_at_the_configuration(tmp_path: Path, wall: Wall) ->
     add_token(here.config_dir / "mine.toml", Token(GOOD.digest(), "ada"))
     StaticAuthenticatorFactory().make(StaticSettings("mine.toml", generate=True), here)
     assert not (here.state_dir / "token").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_was_taken_away_is_not_valid_any_more(
+    file: Path, static: StaticAuthenticator, wall: Wall
+) -> None:
+    verifyObject(IRevocable, static)
+    identity = await static.authenticate(GOOD)
+    assert GOOD.reveal() not in repr(identity)
+    assert await static.still_valid(identity)
+    add_token(file, Token("cd" * 32, "bob"))
+    wall.now += 2.0
+    assert await static.still_valid(identity)
+    remove_token(file, identity.handle)
+    wall.now += 2.0
+    assert not await static.still_valid(identity)
+    for other in (Identity("ada", authenticator="sso", handle="x"), Identity("ada")):
+        assert await static.still_valid(other)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from vsmgate.auth.tokens import Token, add_token, new_token, read_tokens, write_private
+from vsmgate.auth.tokens import (
+    Token,
+    add_token,
+    new_token,
+    read_tokens,
+    remove_token,
+    write_private,
+)
 from vsmgate.errors import ConfigError
 from vsmgate.model import Secret
 
@@ -150,3 +157,68 @@ def test_what_others_may_write_is_refused(tmp_path: Path) -> None:
     assert f"chmod go-w {path}" in refused(path)
     path.chmod(0o644)
     assert DIGEST in read_tokens(path)
+
+
+def tokens_file(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "tokens.toml",
+        f"""# of the lab
+[[token]] # Ada's
+{entry()}name = "laptop"
+
+# Bob has two
+[[ token ]]
+{entry("cd" * 32)}name = "laptop"
+[["token"]]
+{entry("ce" * 32)}groups = []
+name = '''
+[[token]]
+'''
+# the end
+""",
+    )
+
+
+def test_one_entry_goes_and_the_rest_stays_as_it_is(tmp_path: Path) -> None:
+    path = tokens_file(tmp_path)
+    path.chmod(0o640)
+    before = path.read_text()
+    assert remove_token(path, "cdcdcdcd").sha256 == "cd" * 32
+    gone = f'[[ token ]]\n{entry("cd" * 32)}name = "laptop"\n'
+    assert path.read_text() == before.replace(gone, "")
+    assert mode(path) == 0o640
+    assert remove_token(path, "laptop").sha256 == DIGEST
+    assert list(read_tokens(path)) == ["ce" * 32]
+    assert path.read_text().startswith("# of the lab\n# Bob has two\n")
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ("laptop", "'laptop' means 2 tokens; give one of their ids: abababababab, cdcdcdcdcdcd"),
+        ("tablet", "no token has the name or id 'tablet'"),
+        ("", "no token has the name or id ''"),
+        ("abababa", "no token has the name or id"),
+        ("ce" * 32, "token[2]: is written in a way that only people can change"),
+    ],
+)
+def test_what_cannot_be_removed_is_told_and_nothing_changes(
+    tmp_path: Path, which: str, said: str
+) -> None:
+    path = tokens_file(tmp_path)
+    before = path.read_text()
+    with pytest.raises(ConfigError) as refused_:
+        remove_token(path, which)
+    assert said in str(refused_.value)
+    assert path.read_text() == before
+
+
+def test_a_removal_and_writers_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    digests = [Secret(str(n)).digest() for n in range(20)]
+    for digest in digests[:10]:
+        add_token(path, Token(digest, "ada"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda digest: remove_token(path, digest), digests[:10]))
+        list(pool.map(lambda digest: add_token(path, Token(digest, "ada")), digests[10:]))
+    assert set(read_tokens(path)) == set(digests[10:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -14,17 +14,19 @@ from zope.interface import implementer
 from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
 from vsmgate.hands.dialling import Dialler
-from vsmgate.interfaces import IAuthenticator
+from vsmgate.interfaces import IAuthenticator, IRevocable
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.doctor import Doctor
-from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.driver import drivers_of
 from vsmgate.jobs.reaper import Reaper
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.permissions import AccessConfig, Permissions
 from vsmgate.sessions import KEY_SIZE, Sessions
 from vsmgate.targets import ANYWHERE
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
@@ -43,14 +45,45 @@ DEMO = Usecase(
 )
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, IRevocable)
 class Names:
-    """Lets everybody in who says a known name."""
+    """Lets everybody in who says a known name: ``alice``, or ``alice@TIME`` of issue.
+
+    ``revoked``: names that it knows no more. ``fault``: what asking again fails with.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
+        self._seconds = seconds
+        self.revoked: set[str] = set()
+        self.fault: Exception | None = None
 
     async def authenticate(self, credential: Secret) -> Identity:
-        if credential.reveal() not in ("alice", "bob"):
+        name, _, issued = credential.reveal().partition("@")
+        if name not in ("alice", "bob") or name in self.revoked:
             raise Unauthenticated
-        return Identity(credential.reveal())
+        return Identity(name, issued_at=float(issued) if issued else None)
+
+    async def still_valid(self, identity: Identity) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        return identity.subject not in self.revoked
+
+
+class Recorded:
+    """An audit log that a test reads."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, dict[str, Any]]] = []
+
+    def record(self, action: str, **what: Any) -> None:
+        self.entries.append((action, {k: v for k, v in what.items() if v not in ("", None)}))
+
+    def refused(self, action: str, outcome: str, peer: str, request_id: str, face: str) -> None:
+        self.record(action, outcome=outcome, peer=peer, face=face)
+
+    def __call__(self, action: str) -> list[dict[str, Any]]:
+        """Return the entries of ``action``."""
+        return [what for name, what in self.entries if name == action]
 
 
 class House:
@@ -68,6 +101,8 @@ class House:
         quota = config.pop("quota", Quota())
         limits = config.pop("limits", Limits())
         self._notice = config.pop("notice", 0.0)
+        self.permissions = Permissions(config.pop("access", AccessConfig()))
+        self.audit = Recorded()
         fallbacks = config.pop("fallbacks", ())
         self.usecase = replace(DEMO, limits=limits, fallbacks=fallbacks)
         self._config = JobsConfig(**config)
@@ -83,16 +118,15 @@ class House:
         self.launcher = ScriptedLauncher(self.engine)
         self.spare = ScriptedLauncher(self.spare_engine)
 
-        def drive(name: str, launcher: ScriptedLauncher) -> Driver:
-            plans, wall = (lambda job: None), clock.seconds
-            return Driver(name, launcher, plans, self.book, config, clock, wall, self._notice)
-
-        drivers = {
-            name: drive(name, launcher)
-            for name, launcher in (("engine", self.launcher), ("spare", self.spare))
-        }
-        for driver in drivers.values():
-            driver.submitter.peers.update({n: d.accept for n, d in drivers.items()})
+        drivers = drivers_of(
+            {"engine": self.launcher, "spare": self.spare},
+            lambda job: None,
+            self.book,
+            config,
+            clock,
+            clock.seconds,
+            self._notice,
+        )
         self.driver = drivers["engine"]
         self.trouble: dict[str, str] = {}
         self.activity = Activity(self.book, clock, clock.seconds)
@@ -108,13 +142,18 @@ class House:
             clock.seconds,
         )
         self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+        self.revocations = Revocations(self.store, clock, clock.seconds)
+        self.result(self.revocations.load())
+        self.names = Names(clock.seconds)
         self.access = Access(
             self.book,
             self.store,
-            [Names()],
+            [self.names],
             clock.seconds,
             self.activity.note,
             sessions=self.sessions,
+            audit=self.audit,
+            revocations=self.revocations,
         )
         self.network = MemoryReactorClock()
         self.doctor = Doctor(
@@ -131,11 +170,14 @@ class House:
             clock,
             clock.seconds,
             self.doctor,
+            self.permissions,
+            self.revocations,
         )
         self.services = (
             *(service for driver in drivers.values() for service in driver.services),
             self.reaper.ticker,
             self.activity.ticker,
+            self.revocations.ticker,
         )
         for service in self.services:
             service.startService()

@@ -61,9 +61,16 @@ class FakeDesk:
         self.told_active = 0
         self.right = Right.OWNER
         self.visits: list[tuple[Target, bool, Callable[[], None]]] = []
+        self.rechecks = 0
+        self.recheck_error: Exception | None = None
 
     def expires_in(self, identity: Identity) -> float | None:
         return None
+
+    async def recheck(self, identity: Identity) -> None:
+        if self.recheck_error is not None:
+            raise self.recheck_error
+        self.rechecks += 1
 
     async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
         self.shown.append(credential)

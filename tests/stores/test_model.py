@@ -26,7 +26,16 @@ from vsmgate.testing.stores import MemoryStore, WallClock, ended, new_job
 T = TypeVar("T")
 OWNERS = st.sampled_from(["ada", "bob", "eve"])
 LIMITS = st.none() | st.integers(0, 3)
-QUOTAS = st.builds(Quota, per_user=LIMITS, total=LIMITS, queue=st.booleans())
+NAMED = st.dictionaries(st.sampled_from(["demo", "vis", "lab"]), st.integers(0, 3))
+QUOTAS = st.builds(
+    Quota,
+    per_user=LIMITS,
+    total=LIMITS,
+    queue=st.booleans(),
+    per_usecase=NAMED,
+    per_group=NAMED,
+)
+GROUPS = st.sets(st.sampled_from(["vis", "lab"])).map(lambda found: tuple(sorted(found)))
 KEYS = st.none() | st.builds(
     Idempotency, key=st.sampled_from(["k", "l"]), digest=st.sampled_from(["a", "a", "b"])
 )
@@ -69,9 +78,11 @@ class Histories(RuleBasedStateMachine):
     def open(self) -> None:
         self.both("open")
 
-    @rule(owner=OWNERS, quota=QUOTAS, key=KEYS)
-    def add(self, owner: str, quota: Quota, key: Idempotency | None) -> None:
-        job = new_job(owner, created_at=self.wall.now)
+    @rule(owner=OWNERS, groups=GROUPS, quota=QUOTAS, key=KEYS)
+    def add(
+        self, owner: str, groups: tuple[str, ...], quota: Quota, key: Idempotency | None
+    ) -> None:
+        job = new_job(owner, created_at=self.wall.now, groups=groups)
         self.both("add", job, quota, key)
         self.ids.append(job.id)
 
@@ -108,6 +119,17 @@ class Histories(RuleBasedStateMachine):
                 break
         else:
             raise AssertionError("the pages never end")
+
+    @rule(states=st.sets(st.sampled_from(State)), limit=st.integers(1, 4), here=st.booleans())
+    def page_of_all(self, states: set[State], limit: int, here: bool) -> None:
+        launcher = "local" if here else "elsewhere"
+        page = self.both("page", None, states, "demo", limit, None, launcher)
+        assert here or not page.items
+
+    @rule(subject=OWNERS, at=TIMES)
+    def revoke(self, subject: str, at: float) -> None:
+        self.both("revoke", subject, at)
+        self.both("revocations")
 
     @rule()
     def reopen(self) -> None:

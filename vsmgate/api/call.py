@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
+from vsmgate.audit import Value
 from vsmgate.errors import (
     BadParameters,
     BadRequest,
@@ -36,7 +37,8 @@ class Call:
     """A request whose token was good.
 
     ``arguments``: of the path. ``query``: as sent, decoded. ``header`` returns one by its
-    name, and ``body`` the body.
+    name, and ``body`` the body. ``details``: what the audit log shall have besides; ``job``
+    in it where the path has none.
     """
 
     identity: Identity
@@ -45,6 +47,7 @@ class Call:
     header: Callable[[bytes], str | None]
     body: Callable[[], bytes]
     request_id: str
+    details: dict[str, Value] = field(default_factory=dict)
 
     def job_id(self) -> str:
         """Return the path's job id; ids that cannot be are unknown ones.

@@ -13,6 +13,55 @@ from vsmgate.model import Identity, Job, LogStream, Page, Secret, Ticket, Usecas
 __all__ = ["Desk"]
 
 
+class Engine(Protocol):
+    """How one launcher gets on with its engine (`vsmgate.jobs.administration.EngineState`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reachable(self) -> bool: ...
+    @property
+    def stale_since(self) -> float | None: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def trouble(self) -> str: ...
+    @property
+    def next_try(self) -> float | None: ...
+    @property
+    def jobs(self) -> dict[str, int]: ...
+
+
+class Administration(Protocol):
+    """Everybody's jobs, and the engines; who may ask is decided before."""
+
+    async def page(
+        self,
+        owner: str | None,
+        states: Collection[str],
+        usecase: str | None,
+        launcher: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return everybody's jobs, newest first; None and empty ``states`` mean all."""
+
+    async def get(self, job_id: str) -> Job:
+        """Return anybody's job."""
+
+    async def stop(self, identity: Identity, job_id: str) -> Job:
+        """Ask for the end of anybody's job; does nothing to one that is over."""
+
+    def engines(self) -> Sequence[Engine]:
+        """Return how each launcher gets on."""
+
+    async def revoke(self, subject: str) -> float:
+        """Refuse from now on what ``subject`` was given until now; return that moment."""
+
+    def revocations(self) -> Mapping[str, float]:
+        """Return subject -> until when what it was given is refused."""
+
+
 class Desk(Protocol):
     """Jobs, use cases and identities, with every right checked.
 
@@ -27,8 +76,15 @@ class Desk(Protocol):
     async def authenticate(self, credential: Secret) -> Identity:
         """Return whom ``credential`` stands for."""
 
-    def usecases(self) -> Mapping[str, Usecase]:
-        """Return what may be started, by name."""
+    def usecases(self, identity: Identity) -> Mapping[str, Usecase]:
+        """Return what ``identity`` may start, by name."""
+
+    @property
+    def administration(self) -> Administration:
+        """What administrators may do besides."""
+
+    def administers(self, identity: Identity) -> bool:
+        """Tell whether ``identity`` may see and end everybody's jobs."""
 
     async def start(
         self,
@@ -39,7 +95,10 @@ class Desk(Protocol):
         name: str = "",
         idempotency_key: str | None = None,
     ) -> tuple[Job, bool]:
-        """Start a job (None: of the default use case); False: it was started before."""
+        """Start a job (None: of the default use case); False: it was started before.
+
+        Fails with `Forbidden` where the rules of access do not allow it.
+        """
 
     async def get(self, identity: Identity, job_id: str) -> Job:
         """Return a job as last seen; never asks an engine."""

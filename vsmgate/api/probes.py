@@ -10,7 +10,13 @@ from vsmgate.api.call import Call
 from vsmgate.api.metrics import CONTENT_TYPE, Metrics
 from vsmgate.api.reply import Reply, json_reply
 from vsmgate.api.route import Route
-from vsmgate.errors import AuthenticatorUnavailable, Problem, Unauthenticated, Unavailable
+from vsmgate.errors import (
+    AuthenticatorUnavailable,
+    Problem,
+    TooManyFailures,
+    Unauthenticated,
+    Unavailable,
+)
 
 __all__ = ["Probes"]
 
@@ -51,7 +57,9 @@ class Probes:
                 self.metrics,
                 "Numbers for Prometheus",
                 {200: CONTENT_TYPE.decode("ascii")},
-                () if self._open_metrics else (Unauthenticated, AuthenticatorUnavailable),
+                ()
+                if self._open_metrics
+                else (Unauthenticated, TooManyFailures, AuthenticatorUnavailable),
                 open=self._open_metrics,
             ),
         ]

@@ -17,6 +17,7 @@ from vsmgate.api.route import Route
 from vsmgate.api.stream import Outlet, Stream, chunk
 from vsmgate.errors import (
     AuthenticatorUnavailable,
+    Forbidden,
     GatewayError,
     StoreUnavailable,
     TooLarge,
@@ -44,6 +45,7 @@ class ApiRequest(Request):
     channel: ApiChannel
 
     subject = ""
+    peer = ""
     route: Route | None = None
     request_id = ""
     began = 0.0
@@ -124,8 +126,40 @@ class ApiRequest(Request):
             return self._options(site, path)
         self.route, arguments = site.routes.find(method, path)
         identity = ANYBODY if self.route.open else await self._authenticate(site)
-        return await self.route.handler(
-            Call(identity, arguments, self.args, self._header, self._body, self.request_id)
+        call = Call(identity, arguments, self.args, self._header, self._body, self.request_id)
+        if not self.route.action:
+            return await self._allowed(site, call)
+        outcome = "cancelled"  # the client hung up, or the gateway ends
+        try:
+            reply = await self._allowed(site, call)
+            outcome = "ok"
+        except GatewayError as error:
+            outcome = error.code
+            raise
+        except Exception:
+            outcome = GatewayError.code
+            raise
+        finally:
+            self._record(site, self.route, call, outcome)
+        return reply
+
+    async def _allowed(self, site: ApiSite, call: Call) -> Reply | Stream:
+        assert self.route is not None
+        if self.route.administrator and not site.desk.administers(call.identity):
+            raise Forbidden("This is for administrators of the gateway.")
+        return await self.route.handler(call)
+
+    def _record(self, site: ApiSite, route: Route, call: Call, outcome: str) -> None:
+        details = dict(call.details)
+        site.door.audit.record(
+            route.action,
+            outcome=outcome,
+            subject=call.identity.subject,
+            authenticator=call.identity.authenticator,
+            job=str(details.pop("job", call.arguments.get("job_id", ""))),
+            peer=self.peer,
+            request_id=self.request_id,
+            **details,
         )
 
     def _options(self, site: ApiSite, path: str) -> Reply:
@@ -142,7 +176,15 @@ class ApiRequest(Request):
         found = _BEARER.fullmatch(shown[0].decode("latin-1"))
         if found is None or len(shown) > 1:
             raise Unauthenticated("The Authorization header must be one Bearer TOKEN.")
-        identity = await site.desk.authenticate(Secret(found[1]))
+        credential, door = Secret(found[1]), site.door
+        self.peer = site.peer_of(self)
+        door.check(credential, self.peer, self.request_id, "rest")
+        try:
+            identity = await site.desk.authenticate(credential)
+        except Unauthenticated:
+            door.failed(credential, self.peer, self.request_id, "rest")
+            raise
+        door.passed(credential)
         self.subject = identity.subject
         self.channel.known()
         return identity

@@ -25,7 +25,8 @@ class Route:
     ``body`` and ``query``: the `msgspec.Struct` types that they are read into.
     ``replies``: status -> type of the JSON body, or a media type, or None for no body.
     ``refusals``: what it may fail with. ``statuses``: where an error has another status
-    here than its own.
+    here than its own. ``action``: what the audit log calls it; every route that changes
+    something has one. ``administrator``: it is for administrators only.
     """
 
     method: str
@@ -38,6 +39,8 @@ class Route:
     body: type | None = None
     query: type | None = None
     open: bool = False
+    action: str = ""
+    administrator: bool = False
 
     def status(self, error: GatewayError) -> int:
         """Return the status of ``error`` here."""

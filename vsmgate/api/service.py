@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTim
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from vsmgate.api.admin import Admin
 from vsmgate.api.cors import Cors
 from vsmgate.api.desk import Desk
 from vsmgate.api.doctor import doctor_route
@@ -24,6 +25,7 @@ from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
+from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
@@ -58,6 +60,7 @@ class ApiService(Service):
         metrics: Metrics,
         jobs: JobsConfig | None = None,
         certificates: Certificates | None = None,
+        door: Door | None = None,
     ) -> None:
         self._reactor = reactor
         self._master = master
@@ -74,6 +77,7 @@ class ApiService(Service):
             *Events(desk, self.views).routes(),
             doctor_route(desk),
             *Sharing(desk.sharing).routes(),
+            *Admin(desk, self.views).routes(),
             *probes.routes(),
         ]
         self.site = ApiSite(
@@ -85,9 +89,11 @@ class ApiService(Service):
             doorstep=Doorstep(
                 master.max_unauthenticated,
                 master.max_unauthenticated_per_address,
-                read_networks(relay.trusted_proxies),
+                read_networks((*master.trusted_proxies, *relay.trusted_proxies)),
             ),
             max_body=master.max_body,
+            door=door,
+            trusted=read_networks(master.trusted_proxies),
             head_timeout=master.head_timeout,
         )
 

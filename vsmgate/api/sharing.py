@@ -179,19 +179,19 @@ class Sharing:
             Route("GET", f"{job}/grants", self.grants, "Who else may reach a job",
                   {200: GrantList}, owner),
             Route("POST", f"{job}/grants", self.grant, "Share a job",
-                  {201: GrantView}, give, unfit, body=GrantRequest),
+                  {201: GrantView}, give, unfit, body=GrantRequest, action="grant"),
             Route("DELETE", f"{job}/grants/{{grant_id}}", self.revoke, "Take a grant back",
-                  {204: None}, (*owner, NoSuchGrant)),
+                  {204: None}, (*owner, NoSuchGrant), action="revoke_grant"),
             Route("GET", f"{job}/invitations", self.invitations, "A job's invitations",
                   {200: InvitationList}, owner),
             Route("POST", f"{job}/invitations", self.invite, "Make an invitation to a job",
-                  {201: InvitationView}, give, unfit, body=InvitationRequest),
+                  {201: InvitationView}, give, unfit, body=InvitationRequest, action="invite"),
             Route("DELETE", f"{job}/invitations/{{invitation_id}}", self.withdraw,
                   "Take an invitation back; what it gave stays",
-                  {204: None}, (*owner, NoSuchGrant)),
+                  {204: None}, (*owner, NoSuchGrant), action="withdraw_invitation"),
             Route("POST", "/v1/invitations/redeem", self.redeem, "Follow an invitation",
                   {200: Redeemed}, (*auth, *body, NoSuchInvitation, JobConflict),
-                  unfit, body=Redemption),
+                  unfit, body=Redemption, action="redeem"),
             Route("GET", f"{job}/presence", self.presence, "Who is connected to a job",
                   {200: Presence}, (*auth, NoSuchJob)),
         ]  # fmt: skip
@@ -207,6 +207,7 @@ class Sharing:
         if (asked.subject is None) is (asked.group is None):
             problem = Problem("/subject", "give either this or group")
             raise BadParameters("Give either subject or group.", problems=[problem])
+        call.details |= {"right": asked.right, "to": asked.subject or f"group:{asked.group}"}
         grant = await self._desk.grant(
             call.identity,
             job_id,
@@ -219,7 +220,8 @@ class Sharing:
 
     async def revoke(self, call: Call) -> Reply:
         """Take a grant back."""
-        await self._desk.revoke(call.identity, call.job_id(), call.arguments["grant_id"])
+        grant_id = call.details["grant"] = call.arguments["grant_id"]
+        await self._desk.revoke(call.identity, call.job_id(), grant_id)
         return Reply(204)
 
     async def invitations(self, call: Call) -> Reply:
@@ -230,6 +232,7 @@ class Sharing:
     async def invite(self, call: Call) -> Reply:
         """Make an invitation."""
         job_id, asked = call.job_id(), call.read(InvitationRequest)
+        call.details["right"] = asked.right
         secret, invitation = await self._desk.invite(
             call.identity, job_id, Right(asked.right), asked.expires_in, asked.uses
         )
@@ -244,6 +247,7 @@ class Sharing:
         """Follow an invitation."""
         secret = Secret(call.read(Redemption).invitation)
         job, right = await self._desk.redeem(call.identity, secret)
+        call.details |= {"job": job.id, "right": right}
         return json_reply(200, Redeemed(job.id, right))
 
     async def presence(self, call: Call) -> Reply:

@@ -25,8 +25,10 @@ from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Header, octets
 from vsmgate.api.request import ApiRequest
 from vsmgate.api.route import Routes
+from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError
+from vsmgate.forwarding import Networks, client_of
 
 __all__ = ["AccessLine", "ApiSite"]
 
@@ -79,6 +81,8 @@ class ApiSite(ServerFactory[ApiChannel]):
         max_body: int,
         head_timeout: float,
         timeout: int = 60,
+        door: Door | None = None,
+        trusted: Networks = (),
     ) -> None:
         self.clock = clock
         self.desk = desk
@@ -86,6 +90,8 @@ class ApiSite(ServerFactory[ApiChannel]):
         self.cors = cors
         self.doorstep = doorstep
         self.max_body = max_body
+        self.door = door or Door()
+        self._trusted = trusted
         self.head_timeout = head_timeout
         self.closing = False
         self.channels: set[ApiChannel] = set()
@@ -107,6 +113,11 @@ class ApiSite(ServerFactory[ApiChannel]):
         if now != self._date[0]:
             self._date = (now, datetimeToString())
         return self._date[1]
+
+    def peer_of(self, request: Request) -> str:
+        """Return the client's address."""
+        peer = getattr(request.getClientAddress(), "host", "-")
+        return client_of(_Head(request), peer, self._trusted)[0]
 
     def request_id(self, request: Request | None) -> str:
         """Return the client's ``X-Request-Id`` if it is one, else a new one."""
@@ -168,6 +179,17 @@ class ApiSite(ServerFactory[ApiChannel]):
     def fault(self, failure: Failure, request_id: str) -> None:
         """Log a fault of the gateway's own."""
         self._log.failure("request {request_id} failed", failure=failure, request_id=request_id)
+
+
+class _Head:
+    """A request's headers as `client_of` reads them."""
+
+    def __init__(self, request: Request) -> None:
+        self._headers = request.requestHeaders
+
+    def all(self, name: str) -> tuple[str, ...]:
+        values = self._headers.getRawHeaders(name.encode("ascii"), ())
+        return tuple(value.decode("latin-1") for value in values)
 
 
 def _shown(octets: bytes) -> str:

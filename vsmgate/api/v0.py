@@ -46,6 +46,7 @@ from vsmgate.errors import (
     QuotaExceeded,
     StoreUnavailable,
     TooLarge,
+    TooManyFailures,
     Unauthenticated,
     UnsupportedMediaType,
 )
@@ -60,7 +61,7 @@ _MEDIA_TYPES = ("application/json", "", "text/plain")
 
 _REMEMBERED = 10_000
 
-_AUTH = (Unauthenticated, AuthenticatorUnavailable, StoreUnavailable)
+_AUTH = (Unauthenticated, TooManyFailures, AuthenticatorUnavailable, StoreUnavailable)
 
 
 class StartRequest(Struct, frozen=True):
@@ -140,6 +141,7 @@ class V0:
                     EngineUnreachable,
                 ),
                 body=StartRequest,
+                action="start",
             ),
             Route(
                 "GET",
@@ -156,6 +158,7 @@ class V0:
                 "End a job (v0)",
                 {200: Stopped},
                 (*_AUTH, NoSuchJob, Forbidden),
+                action="stop",
             ),
         ]
 
@@ -166,12 +169,13 @@ class V0:
         if not asked.usecase:
             if asked.project is None:
                 raise NoSuchUsecase(
-                    f"Say which usecase to start; known: {self._known()}.",
+                    f"Say which usecase to start; known: {self._known(call)}.",
                     problems=[Problem("/usecase", "is missing")],
                 )
             parameters["project"] = asked.project
-        elif asked.project is not None and self._takes_project(asked.usecase):
+        elif asked.project is not None and self._takes_project(call, asked.usecase):
             parameters.setdefault("project", asked.project)
+        call.details["usecase"] = asked.usecase
         job, _ = await self._desk.start(
             call.identity,
             asked.usecase or None,
@@ -179,6 +183,7 @@ class V0:
             name=asked.name or "",
             idempotency_key=call.key(),
         )
+        call.details |= {"job": job.id, "usecase": job.usecase.name}
         return json_reply(201, Started(job.id, job.state, job.usecase.name, job.name))
 
     async def status(self, call: Call) -> Reply:
@@ -215,11 +220,11 @@ class V0:
             job_url=self._views.address(job.id, _entrance(job)) if ready else UNSET,
         )
 
-    def _known(self) -> str:
-        return ", ".join(sorted(self._desk.usecases())) or "none"
+    def _known(self, call: Call) -> str:
+        return ", ".join(sorted(self._desk.usecases(call.identity))) or "none"
 
-    def _takes_project(self, usecase: str) -> bool:
-        known = self._desk.usecases().get(usecase)
+    def _takes_project(self, call: Call, usecase: str) -> bool:
+        known = self._desk.usecases(call.identity).get(usecase)
         return known is not None and "project" in known.parameters.get("properties", {})
 
 

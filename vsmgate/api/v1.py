@@ -39,6 +39,7 @@ from vsmgate.errors import (
     QuotaExceeded,
     StoreUnavailable,
     TooLarge,
+    TooManyFailures,
     Unauthenticated,
     UnsupportedMediaType,
     ViewUnsupported,
@@ -49,7 +50,7 @@ __all__ = ["V1"]
 
 _TEXT = "text/plain; charset=utf-8"
 
-_AUTH = (Unauthenticated, AuthenticatorUnavailable, StoreUnavailable)
+_AUTH = (Unauthenticated, TooManyFailures, AuthenticatorUnavailable, StoreUnavailable)
 _BODY = (BadRequest, BadParameters, TooLarge, UnsupportedMediaType)
 _UNFIT: dict[type[GatewayError], int] = {BadParameters: 422, NoSuchUsecase: 422}
 
@@ -80,7 +81,7 @@ class V1:
                     *_AUTH, *_BODY, NoSuchUsecase, Forbidden, IdempotencyMismatch,
                     QuotaExceeded, EngineUnreachable,
                 ),
-                _UNFIT, body=StartJob,
+                _UNFIT, body=StartJob, action="start",
             ),
             Route(
                 "GET", "/v1/jobs", self.jobs, "Your jobs, or those shared with you",
@@ -92,13 +93,13 @@ class V1:
             ),
             Route(
                 "DELETE", job, self.stop, "End a job; 204: it was over",
-                {202: JobView, 204: None}, (*_AUTH, NoSuchJob, Forbidden),
+                {202: JobView, 204: None}, (*_AUTH, NoSuchJob, Forbidden), action="stop",
             ),
             Route(
                 "POST", f"{job}/extend", self.extend, "Move a job's end",
                 {200: JobView},
                 (*_AUTH, *_BODY, NoSuchJob, Forbidden, JobEnded, NotExtendable, EngineRefused),
-                _UNFIT, body=Extension,
+                _UNFIT, body=Extension, action="extend",
             ),
             Route(
                 "GET", f"{job}/logs", self.logs, "What a service wrote",
@@ -113,21 +114,21 @@ class V1:
                     *_AUTH, *_BODY, NoSuchJob, NoSuchService, JobEnded, JobConflict,
                     ViewUnsupported,
                 ),
-                _UNFIT, body=TicketRequest,
+                _UNFIT, body=TicketRequest, action="ticket",
             ),
             Route("GET", "/v1/me", self.me, "Whom the token stands for", {200: Me}, _AUTH),
         ]  # fmt: skip
 
     async def usecases(self, call: Call) -> Reply:
-        """List the use cases."""
-        known = self._desk.usecases()
+        """List the use cases that the caller may start."""
+        known = self._desk.usecases(call.identity)
         return json_reply(
             200, UsecaseList([self._views.usecase(known[name]) for name in sorted(known)])
         )
 
     async def usecase(self, call: Call) -> Reply:
         """Show one use case."""
-        known = self._desk.usecases()
+        known = self._desk.usecases(call.identity)
         name = call.arguments["name"]
         if name not in known:
             raise NoSuchUsecase(
@@ -138,6 +139,7 @@ class V1:
     async def start(self, call: Call) -> Reply:
         """Start a job."""
         asked = call.read(StartJob)
+        call.details["usecase"] = asked.usecase
         job, new = await self._desk.start(
             call.identity,
             asked.usecase,
@@ -145,6 +147,7 @@ class V1:
             name=asked.name,
             idempotency_key=call.key(),
         )
+        call.details |= {"job": job.id, "new": new}
         headers = [(b"Location", f"/v1/jobs/{job.id}".encode("ascii"))]
         if not new:
             headers.append((b"Idempotency-Replayed", b"true"))
@@ -182,7 +185,8 @@ class V1:
     async def extend(self, call: Call) -> Reply:
         """Move a job's end."""
         job_id = call.job_id()
-        job = await self._desk.extend(call.identity, job_id, call.read(Extension).seconds)
+        seconds = call.details["seconds"] = call.read(Extension).seconds
+        job = await self._desk.extend(call.identity, job_id, seconds)
         return json_reply(200, self._views.job(job))
 
     async def logs(self, call: Call) -> Reply:
@@ -200,7 +204,7 @@ class V1:
     async def ticket(self, call: Call) -> Reply:
         """Issue a one-time credential."""
         job_id = call.job_id()
-        service = call.read(TicketRequest).service
+        service = call.details["service"] = call.read(TicketRequest).service
         secret, ticket = await self._desk.issue_ticket(call.identity, job_id, service)
         url = f"{self._views.url(ticket.job_id, ticket.service)}?ticket={secret.reveal()}"
         return json_reply(201, IssuedTicket(secret.reveal(), moment(ticket.expires_at), url))
@@ -217,6 +221,7 @@ class V1:
                 identity.authenticator,
                 moment(identity.expires_at),
                 Usage(jobs, max_jobs),
+                self._desk.administers(identity),
             ),
         )
 

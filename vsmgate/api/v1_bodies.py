@@ -112,3 +112,4 @@ class Me(Struct, frozen=True):
     authenticator: str
     expires_at: Moment | None
     usage: Usage
+    administrator: bool = False

@@ -84,7 +84,9 @@ class Rules(msgspec.Struct, frozen=True):
         if begins is not None and now < begins - self.leeway:
             raise Unauthenticated("The token is not valid yet.")
 
-    def identity(self, claims: Claims, expires_at: float | None) -> Identity:
+    def identity(
+        self, claims: Claims, expires_at: float | None, issued_at: float | None = None
+    ) -> Identity:
         """Return whom ``claims`` are of."""
         subject = claim(claims, self.subject)
         if not isinstance(subject, str) or not _NAME.fullmatch(subject):
@@ -92,7 +94,7 @@ class Rules(msgspec.Struct, frozen=True):
         if self.subject[-1] == "email" and claims.get("email_verified") in (False, "false"):
             # Anybody may have typed it: it would open the jobs of whom it belongs to.
             raise Unauthenticated("The token's email address is not verified.")
-        return Identity(subject, self._groups_of(claims), expires_at, self.name)
+        return Identity(subject, self._groups_of(claims), expires_at, self.name, issued_at)
 
     def _groups_of(self, claims: Claims) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -107,6 +109,11 @@ class Rules(msgspec.Struct, frozen=True):
 def expiry_of(claims: Claims) -> float | None:
     """Return ``exp``, in Unix seconds."""
     return _moment(claims, "exp")
+
+
+def issue_of(claims: Claims) -> float | None:
+    """Return ``iat``, in Unix seconds."""
+    return _moment(claims, "iat")
 
 
 def path_of(text: str) -> tuple[str, ...]:

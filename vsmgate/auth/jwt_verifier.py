@@ -17,7 +17,16 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 from zope.interface import implementer
 
-from vsmgate.auth.claims import Claims, Rules, claim, expiry_of, json_object, plausible, segment
+from vsmgate.auth.claims import (
+    Claims,
+    Rules,
+    claim,
+    expiry_of,
+    issue_of,
+    json_object,
+    plausible,
+    segment,
+)
 from vsmgate.auth.keys import KeySet, named_key
 from vsmgate.errors import Unauthenticated
 from vsmgate.interfaces import IAuthenticator
@@ -61,7 +70,7 @@ class JwtAuthenticator:
             # "from None": the exceptions' texts may hold parts of the token.
             raise Unauthenticated("The token's signature is not its issuer's.") from None
         claims = self._check(json_object(verified["payload"]))
-        return self._rules.identity(claims, expiry_of(claims))
+        return self._rules.identity(claims, expiry_of(claims), issue_of(claims))
 
     def _head(self, token: str) -> tuple[Claims, str]:
         """Return the head and its algorithm, if they are such as we take."""

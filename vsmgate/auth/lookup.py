@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -83,12 +84,18 @@ class Lookup:
             return known
         return await self._flights.join(digest, lambda: self._found(credential, digest))
 
+    async def ask_again(self, credential: Secret) -> Identity:
+        """Return whom ``credential`` stands for now, whatever was answered before."""
+        digest = credential.digest()
+        return await self._flights.join(digest, lambda: self._found(credential, digest))
+
     async def _found(self, credential: Secret, digest: str) -> Identity:
         self._admit()
         await self._room.acquire()
         try:
-            identity = await self._ask(credential)
+            identity = replace(await self._ask(credential), handle=digest)
         except Unauthenticated as error:
+            self._good.drop(digest)
             self._bad.put(digest, error.detail, self._bounds.negative_ttl)
             raise
         except AuthenticatorUnavailable as error:
@@ -138,10 +145,18 @@ class Recent(Generic[V]):
 
     def put(self, key: str, value: V, seconds: float) -> None:
         """Remember ``value``."""
+        now = self._clock.seconds()
         self._kept.pop(key, None)
-        while len(self._kept) >= self._most:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = self._clock.seconds() + seconds, value
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if len(self._kept) < self._most and now < self._kept[oldest][0]:
+                break
+            del self._kept[oldest]
+        self._kept[key] = now + seconds, value
+
+    def drop(self, key: str) -> None:
+        """Forget a value."""
+        self._kept.pop(key, None)
 
     def get(self, key: str) -> V | None:
         """Return the value; None when it is not remembered (any more)."""

@@ -10,12 +10,12 @@ from urllib.parse import quote_plus
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from vsmgate.auth.claims import Rules, expiry_of, peek, plausible
-from vsmgate.auth.lookup import Bounds, Lookup
+from vsmgate.auth.claims import Rules, expiry_of, issue_of, peek, plausible
+from vsmgate.auth.lookup import Bounds, Lookup, Recent
 from vsmgate.auth.provider import Provider, away, json_of
 from vsmgate.errors import Unauthenticated
 from vsmgate.hands.http_client import HttpFailed
-from vsmgate.interfaces import IAuthenticator
+from vsmgate.interfaces import IAuthenticator, IRevocable
 from vsmgate.model import Identity, Secret
 
 __all__ = ["Introspection", "RemoteAuthenticator", "Userinfo"]
@@ -28,9 +28,17 @@ class Question(Protocol):
         """Return the identity; fails with `Unauthenticated` or `AuthenticatorUnavailable`."""
 
 
-@implementer(IAuthenticator)
+#: Seconds for which a good token is kept, to ask about it again: as long as somebody does.
+HOLD = 90.0
+
+
+@implementer(IAuthenticator, IRevocable)
 class RemoteAuthenticator:
-    """Asks ``question`` about what may be a token of ``provider``, within ``bounds``."""
+    """Asks ``question`` about what may be a token of ``provider``, within ``bounds``.
+
+    Only a token itself can be asked about. So good ones are held here, and nowhere else, for
+    the while in which a relay that they opened asks again.
+    """
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class RemoteAuthenticator:
             clock,
             wall,
         )
+        self._held: Recent[Secret] = Recent(bounds.entries, clock)
 
     async def authenticate(self, credential: Secret) -> Identity:
         token = credential.reveal()
@@ -62,7 +71,21 @@ class RemoteAuthenticator:
             if said.get("iss", self._issuer) != self._issuer:
                 raise Unauthenticated("The token is of another issuer.")
             self._rules.check_time(said, self._wall())
-        return await self._lookup.identity(credential)
+        identity = await self._lookup.identity(credential)
+        self._held.put(identity.handle, credential, HOLD)
+        return identity
+
+    async def still_valid(self, identity: Identity) -> bool:
+        held = self._held.get(identity.handle)
+        if held is None or identity.authenticator != self._rules.name:
+            return True
+        self._held.put(identity.handle, held, HOLD)
+        try:
+            await self._lookup.ask_again(held)
+        except Unauthenticated:
+            self._held.drop(identity.handle)
+            return False
+        return True
 
 
 class Userinfo:
@@ -90,7 +113,7 @@ class Userinfo:
         found = json_of(answer, url)
         said = peek(token) or {}
         self._rules.check_token(said, now)
-        return self._rules.identity(found, expiry_of(said))
+        return self._rules.identity(found, expiry_of(said), issue_of(said))
 
 
 class Introspection:
@@ -122,4 +145,4 @@ class Introspection:
         self._rules.check_token(found, now)
         # Providers call refresh tokens active too, and not all tell which it is.
         self._rules.check_kind(peek(credential.reveal()) or {})
-        return self._rules.identity(found, expiry_of(found))
+        return self._rules.identity(found, expiry_of(found), issue_of(found))

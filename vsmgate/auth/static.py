@@ -14,7 +14,13 @@ from zope.interface import implementer
 
 from vsmgate.auth.tokens import Token, add_token, new_token, read_tokens, write_private
 from vsmgate.errors import ConfigError, Unauthenticated
-from vsmgate.interfaces import Context, IAuthenticator, IAuthenticatorFactory, ISettingsChecker
+from vsmgate.interfaces import (
+    Context,
+    IAuthenticator,
+    IAuthenticatorFactory,
+    IRevocable,
+    ISettingsChecker,
+)
 from vsmgate.model import Identity, Secret
 
 __all__ = ["StaticAuthenticator", "StaticAuthenticatorFactory", "StaticSettings"]
@@ -55,7 +61,7 @@ class StaticAuthenticatorFactory:
             read_tokens(path)
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, IRevocable)
 class StaticAuthenticator:
     """Knows the tokens of a file, also after the file changed.
 
@@ -76,17 +82,32 @@ class StaticAuthenticator:
         self._warn_if_readable()
 
     async def authenticate(self, credential: Secret) -> Identity:
-        now = self._wall()
-        if abs(now - self._looked_at) >= _LOOK_EVERY:
-            self._looked_at = now
-            self._look()
+        now = self._look_again()
         token = self._tokens.get(credential.digest())
         if token is None:
             raise Unauthenticated("The bearer token is not known here.")
         expires_at = None if token.expires is None else token.expires.timestamp()
         if expires_at is not None and expires_at <= now:
             raise Unauthenticated("The bearer token has expired.")
-        return Identity(token.subject, token.groups, expires_at, self._name)
+        issued_at = None if token.created is None else token.created.timestamp()
+        return Identity(
+            token.subject, token.groups, expires_at, self._name, issued_at, token.sha256
+        )
+
+    async def still_valid(self, identity: Identity) -> bool:
+        if identity.authenticator != self._name or not identity.handle:
+            return True
+        self._look_again()
+        token = self._tokens.get(identity.handle)
+        return token is not None and token.subject == identity.subject
+
+    def _look_again(self) -> float:
+        """Look at the file, at most every second; return the time."""
+        now = self._wall()
+        if abs(now - self._looked_at) >= _LOOK_EVERY:
+            self._looked_at = now
+            self._look()
+        return now
 
     def _look(self) -> None:
         """Read the file again if it changed; a bad one is logged once and not used."""

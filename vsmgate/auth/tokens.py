@@ -8,6 +8,7 @@
     groups = ["vis"]                    # optional
     expires = 2027-01-01T00:00:00Z      # optional, with offset
     name = "laptop"                     # optional, for people
+    created = 2026-11-22T08:00:00Z      # optional; `vsmgate token` writes it
 
 A token is 256 random bits, so a plain SHA-256 keeps it: there is nothing to guess that
 a slow hash would have to protect.
@@ -33,9 +34,24 @@ from msgspec import Meta, Struct
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.settings import parse_toml, read, read_toml
 
-__all__ = ["Token", "add_token", "new_token", "read_tokens", "write_private"]
+__all__ = [
+    "ID_LENGTH",
+    "Token",
+    "add_token",
+    "new_token",
+    "read_tokens",
+    "remove_token",
+    "write_private",
+]
+
+#: So many digits of its SHA-256 are shown as a token's id.
+ID_LENGTH = 12
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ID = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+#: The first line of an entry, and of any table.
+_ENTRY = re.compile(r"[ \t]*\[\[[ \t]*(token|'token'|\"token\")[ \t]*\]\]", re.ASCII)
+_TABLE = re.compile(r"[ \t]*\[", re.ASCII)
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 Subject = Annotated[
@@ -55,6 +71,7 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
     groups: tuple[Subject, ...] = ()
     expires: Annotated[datetime, Meta(tz=True)] | None = None
     name: str = ""
+    created: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class _TokenFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +90,7 @@ def read_tokens(path: Path) -> Mapping[str, Token]:
     the file, and so name themselves whatever they like.
     """
     if not path.exists():
-        detail = f"is missing; make it with: vsmgate token --subject NAME --file {path}"
+        detail = f"is missing; make it with: vsmgate token make --subject NAME --file {path}"
         raise ConfigError(str(path), [Problem("", detail)])
     tokens = _checked(read_toml(path), str(path))
     with suppress(FileNotFoundError):  # gone meanwhile: then nobody writes it
@@ -99,6 +116,70 @@ def add_token(path: Path, token: Token) -> None:
             write_private(path, text)
     except (OSError, UnicodeDecodeError) as error:
         raise _unwritten(path, error) from None
+
+
+def remove_token(path: Path, which: str) -> Token:
+    """Remove the one entry that ``which`` means from the file ``path``, and return it.
+
+    ``which``: its name, or the first eight or more digits of its SHA-256. What else is there
+    stays as it is, with its comments. Raises `ConfigError` when it is no entry's, or that of
+    several, or the file cannot be written; then it is unchanged.
+    """
+    path = path.resolve()
+    try:
+        with _locked(path.parent):
+            text = path.read_text("utf-8")
+            tokens = list(_checked(parse_toml(text, str(path)), str(path)).values())
+            index = _meant(tokens, which, str(path))
+            kept = [token for token in tokens if token is not tokens[index]]
+            shorter = _without(text, index)
+            if not _says(shorter, kept):
+                detail = "is written in a way that only people can change; remove it by hand"
+                raise ConfigError(str(path), [Problem(f"token[{index}]", detail)])
+            write_private(path, shorter)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unwritten(path, error) from None
+    return tokens[index]
+
+
+def _meant(tokens: Sequence[Token], which: str, source: str) -> int:
+    """Return the index of the only token that ``which`` means."""
+    is_id = _ID.fullmatch(which) is not None
+    found = [
+        index
+        for index, token in enumerate(tokens)
+        if (which and token.name == which) or (is_id and token.sha256.startswith(which))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(tokens[index].sha256[:ID_LENGTH] for index in found)
+        detail = f"{which!r} means {len(found)} tokens; give one of their ids: {ids}"
+    else:
+        detail = f"no token has the name or id {which!r}; `vsmgate token list` shows them"
+    raise ConfigError(source, [Problem("", detail)])
+
+
+def _says(text: str, tokens: Sequence[Token]) -> bool:
+    """Return whether ``text`` is a tokens file of exactly these."""
+    try:
+        return list(_checked(parse_toml(text, ""), "").values()) == tokens
+    except ConfigError:
+        return False
+
+
+def _without(text: str, index: int) -> str:
+    """Return ``text`` without its entry ``index``: from its header to the next table's."""
+    lines = text.splitlines(keepends=True)
+    starts = [number for number, line in enumerate(lines) if _ENTRY.match(line)]
+    if index >= len(starts):
+        return text
+    end = starts[index] + 1
+    while end < len(lines) and not _TABLE.match(lines[end]):
+        end += 1
+    while end > starts[index] + 1 and lines[end - 1].lstrip().startswith("#"):
+        end -= 1  # comments before the next entry are the next entry's
+    return "".join([*lines[: starts[index]], *lines[end:]])
 
 
 def write_private(path: Path, text: str) -> None:
@@ -166,6 +247,8 @@ def _entry(token: Token) -> str:
         lines.append(f"expires = {token.expires.isoformat(timespec='seconds')}")
     if token.name:
         lines.append(f"name = {_quoted(token.name)}")
+    if token.created is not None:
+        lines.append(f"created = {token.created.isoformat(timespec='seconds')}")
     return "\n".join(lines) + "\n"
 
 

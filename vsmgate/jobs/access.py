@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vsmgate.audit import Recorder, Unaudited
 from vsmgate.errors import (
     AuthenticatorUnavailable,
     Forbidden,
@@ -22,10 +23,11 @@ from vsmgate.errors import (
     Unauthenticated,
 )
 from vsmgate.grants import Right
-from vsmgate.interfaces import IAuthenticator, IJobStore
+from vsmgate.interfaces import IAuthenticator, IJobStore, IRevocable
 from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.renewals import Renewals
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.jobs.sharing import check_view, right_of
 from vsmgate.jobs.visits import Visits
 from vsmgate.lifecycle import State
@@ -37,6 +39,12 @@ from vsmgate.targets import REMOTE, TargetRule
 __all__ = ["Access", "epitaph", "service_of"]
 
 _WHOSE = {Right.VIEW: "viewers", Right.CONTROL: "controllers", Right.OWNER: "owner"}
+
+#: The authenticator of those who came with nothing but the job's id.
+TOKENLESS = "tokenless"
+
+#: Seconds before its end in which a credential is not asked about any more.
+_MARGIN = 5.0
 
 
 class Access:
@@ -57,6 +65,8 @@ class Access:
         rules: Mapping[str, TargetRule] | None = None,
         sessions: Sessions | None = None,
         secrets: JobSecrets | None = None,
+        audit: Recorder | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -69,6 +79,8 @@ class Access:
         self._renewals = Renewals(wall)
         self.visits = Visits(book, store, wall)
         self.visit = self.visits.enter
+        self._audit = audit or Unaudited()
+        self._revocations = revocations
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
 
@@ -83,13 +95,38 @@ class Access:
             except AuthenticatorUnavailable as error:
                 unavailable = error
             else:
-                self._renewals.note(identity)
+                self._check_revocations(identity)
+                if self._renewals.note(identity):
+                    self._audit.record(
+                        "renew",
+                        subject=identity.subject,
+                        authenticator=identity.authenticator,
+                        expires_at=identity.expires_at,
+                    )
                 return identity
         raise unavailable or Unauthenticated("The token is unknown, or has expired.")
 
     def expires_in(self, identity: Identity) -> float | None:
         """Return the seconds that are left (see `vsmgate.relay.desk.Desk`)."""
         return self._renewals.expires_in(identity)
+
+    async def recheck(self, identity: Identity) -> None:
+        """Fail with `Unauthenticated` when it was revoked (see `vsmgate.relay.desk.Desk`)."""
+        if identity.authenticator == TOKENLESS:
+            return
+        current = self._renewals.current(identity)
+        self._check_revocations(current)
+        if current.expires_at is not None and current.expires_at <= self._wall() + _MARGIN:
+            return  # it ends by itself
+        for authenticator in self._authenticators:
+            if IRevocable.providedBy(authenticator):
+                valid: bool = await IRevocable(authenticator).still_valid(current)
+                if not valid:
+                    raise Unauthenticated("The token was revoked; log in again.")
+
+    def _check_revocations(self, identity: Identity) -> None:
+        if self._revocations is not None:
+            self._revocations.check(identity)
 
     def right(self, identity: Identity, job: Job) -> Right | None:
         """Return the right of ``identity`` on a job; None: it is a stranger."""
@@ -120,7 +157,7 @@ class Access:
         identity = await self._admitted(job_id, service, credential)
         job = await self._book.find(job_id)
         if identity is None and job.usecase.tokenless:
-            identity = Identity(job.owner, authenticator="tokenless")
+            identity = Identity(job.owner, authenticator=TOKENLESS)
         if identity is None:
             raise Unauthenticated("A token or a ticket is required.")
         job, right = await self._reach(identity, job_id)
@@ -151,10 +188,13 @@ class Access:
             return await self.authenticate(credential.secret)
         if credential.kind == "session":
             assert self._sessions is not None
-            return self._sessions.read(credential.secret, job_id, service, self._wall())
+            identity = self._sessions.read(credential.secret, job_id, service, self._wall())
+            await self.recheck(identity)
+            return identity
         ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
         if ticket.job_id != job_id or ticket.service != service:
             raise Unauthenticated("The ticket is for another job or service.")
+        await self.recheck(ticket.identity)
         return ticket.identity
 
     def session(self, target: Target) -> Session:

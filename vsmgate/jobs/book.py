@@ -14,10 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vsmgate.config import JobsConfig
 from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Quota
 
-__all__ = ["JobBook"]
+__all__ = ["JobBook", "quota_of"]
 
 T = TypeVar("T")
 
@@ -147,6 +148,18 @@ class JobBook:
                 call(job)
             except Exception:
                 self._log.failure("a watcher of jobs failed")
+
+
+def quota_of(jobs: JobsConfig) -> Quota:
+    """Return the quota that the configuration asks for."""
+    return Quota(
+        jobs.max_per_user,
+        jobs.max_total,
+        jobs.over_quota == "queue",
+        jobs.max_queued_per_user,
+        jobs.max_per_usecase,
+        jobs.max_per_group,
+    )
 
 
 def _seen_through(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:

@@ -5,37 +5,34 @@ Rights are decided by `vsmgate.jobs.access`, at every call; `vsmgate.jobs.share_
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
-import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import (
     EngineRefused,
-    EngineUnreachable,
     JobConflict,
     JobEnded,
-    NoSuchUsecase,
     NotExtendable,
 )
 from vsmgate.grants import Right
 from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access, epitaph, service_of
+from vsmgate.jobs.administration import Administration
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.doctor import Doctor
-from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.driver import Driver, as_seen
+from vsmgate.jobs.revocations import Revocations
 from vsmgate.jobs.share_desk import ShareDesk
 from vsmgate.jobs.sharing import check_view
+from vsmgate.jobs.starter import Starter
 from vsmgate.lifecycle import State
 from vsmgate.model import (
-    Idempotency,
     Identity,
     Job,
     LogStream,
@@ -45,22 +42,17 @@ from vsmgate.model import (
     Secret,
     Ticket,
     Usecase,
-    new_job_id,
-    replace,
 )
-from vsmgate.parameters import complete
+from vsmgate.permissions import AccessConfig, Permissions
 
 __all__ = ["JobDesk"]
 
-#: Seconds that a ticket lives, and that a start waits for its engine's first word.
+#: Seconds that a ticket lives.
 TICKET_LIFETIME = 60.0
-FIRST_WORD = 2.0
-
-HELD = Reason("over_quota", "The job waits until there is room for one more job.")
 
 
 class JobDesk:
-    """Starts, shows, extends and stops jobs."""
+    """Shows, extends and stops jobs; others start, share and administer them for it."""
 
     _log = Logger()
 
@@ -76,6 +68,8 @@ class JobDesk:
         clock: IReactorTime,
         wall: Callable[[], float],
         doctor: Doctor,
+        permissions: Permissions | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -86,114 +80,29 @@ class JobDesk:
         self.right = access.right
         self.sharing = ShareDesk(book, access, wall)
         self._access = access
-        self._usecases = usecases
         self._config = config
-        self._quota = quota
         self._clock = clock
         self._wall = wall
+        permissions = permissions or Permissions(AccessConfig())
+        self.administers = permissions.administers
+        starter = Starter(book, drivers, usecases, permissions, config, quota, clock, wall)
+        self.usecases = starter.usecases
+        self.start = starter.start
+        self.usage = starter.usage
+        self.administration = Administration(
+            book,
+            store,
+            drivers,
+            self._aged,
+            wall,
+            revocations or Revocations(store, clock, wall),
+        )
 
     async def _permitted(self, identity: Identity, job_id: str, needed: Right) -> Job:
         return self._aged(await self._access.permitted(identity, job_id, needed))
 
     def _aged(self, job: Job) -> Job:
-        """Say that a job waits for room, or since when its engine is away."""
-        if job.held:
-            return replace(job, reason=HELD)
-        driver = self._drivers.get(job.usecase.launcher)
-        if driver is None or driver.stale_since is None or job.ended:
-            return job
-        return replace(job, stale_since=driver.stale_since)
-
-    # -- what may be started, and starting --------------------------------------------
-
-    def usecases(self) -> Mapping[str, Usecase]:
-        """Return what may be started, by name."""
-        return self._usecases
-
-    async def start(
-        self,
-        identity: Identity,
-        usecase: str | None,
-        parameters: dict[str, Any],
-        *,
-        name: str = "",
-        idempotency_key: str | None = None,
-    ) -> tuple[Job, bool]:
-        """Start a use case; return the job, and whether it is a new one.
-
-        The row is stored before the engine is asked. Then the engine has a moment to
-        refuse (`EngineRefused`, with the job kept as failed); a slower answer, or an
-        engine that went away meanwhile, is told by the job's state. Fails with
-        `NoSuchUsecase`, `BadParameters`, `QuotaExceeded`, `IdempotencyMismatch`,
-        `EngineUnreachable` (known before, nothing stored) or `StoreUnavailable`.
-        """
-        wanted = self._usecases.get(usecase or self._config.default_usecase)
-        if wanted is None:
-            known = ", ".join(sorted(self._usecases)) or "none"
-            raise NoSuchUsecase(f"No use case has this name; known: {known}.")
-        complete_parameters = complete(wanted.parameters, parameters)
-        chosen, why, stale = self._chosen(wanted)
-        key = None
-        if idempotency_key is not None:
-            asked = msgspec.json.encode([wanted.name, complete_parameters, name], order="sorted")
-            key = Idempotency(idempotency_key, hashlib.sha256(asked).hexdigest())
-        elif stale:
-            names = " and ".join(wanted.choices)
-            raise EngineUnreachable(f"{names} cannot be reached now; try again later.")
-        job, new = await self._book.add(
-            Job(
-                new_job_id(),
-                identity.subject,
-                chosen,
-                self._wall(),
-                name=name,
-                parameters=complete_parameters,
-                lifetime=wanted.limits.lifetime or self._config.lifetime,
-                launcher_reason=why,
-            ),
-            self._quota,
-            key,
-        )
-        if not new:
-            return self._aged(job), False
-        self._log.info(
-            "job {job} of {owner}: {usecase} on {launcher} {why}",
-            job=job.id,
-            owner=job.owner,
-            usecase=wanted.name,
-            launcher=chosen.launcher,
-            why=why,
-        )
-        if not job.held:
-            self._drivers[chosen.launcher].accept(job)
-            job = await self._settled(job)
-            if job.state is State.FAILED and job.engine_ref is None and job.reason is not None:
-                raise EngineRefused(
-                    job.reason.message, code=job.reason.code, native=job.reason.native
-                )
-        return self._aged(job), True
-
-    def _chosen(self, wanted: Usecase) -> tuple[Usecase, str, bool]:
-        """Return the use case with the launcher to take, why that one, and if none answers."""
-        away: list[str] = []
-        for index, name in enumerate(wanted.choices):
-            if self._drivers[name].stale_since is None:
-                rest = wanted.choices[index + 1 :]
-                why = f"{' and '.join(away)} cannot be reached." if away else "The first choice."
-                chosen = msgspec.structs.replace(wanted, launcher=name, fallbacks=rest)
-                return chosen, why if wanted.fallbacks else "", False
-            away.append(name)
-        return wanted, "No choice can be reached." if wanted.fallbacks else "", True
-
-    async def _settled(self, job: Job) -> Job:
-        """Return a new job after its engine's first word; it may move on to another engine."""
-        deadline = self._clock.seconds() + FIRST_WORD
-        while True:
-            launcher, left = job.usecase.launcher, deadline - self._clock.seconds()
-            await self._drivers[launcher].settled(job.id, left)
-            job = await self._book.find(job.id)
-            if job.usecase.launcher == launcher or self._clock.seconds() >= deadline:
-                return job
+        return as_seen(job, self._drivers)
 
     # -- jobs that are there -----------------------------------------------------------------
 
@@ -301,11 +210,6 @@ class JobDesk:
         ticket = Ticket(secret.digest(), job.id, service, identity, expires)
         await self._store.add_ticket(ticket)
         return secret, ticket
-
-    def usage(self, identity: Identity) -> tuple[int, int | None]:
-        """Return how many live jobs the identity has, held ones apart, and how many it may have."""
-        live = [job for job in self._book.live() if job.owner == identity.subject and not job.held]
-        return len(live), self._quota.per_user
 
     # -- for operators --------------------------------------------------------------------
 

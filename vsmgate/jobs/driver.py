@@ -33,16 +33,30 @@ from vsmgate.model import (
     Phase,
     Reason,
     new_job_id,
+    replace,
     tag_of,
 )
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "as_seen", "drivers_of"]
 
 T = TypeVar("T")
 
 HURRIED = frozenset({State.STARTING, State.STOPPING})
 
 LOST = Reason("lost", "The engine does not know the job any more.")
+
+
+HELD = Reason("over_quota", "The job waits until there is room for one more job.")
+
+
+def as_seen(job: Job, drivers: Mapping[str, Driver]) -> Job:
+    """Return a job that says that it waits for room, or since when its engine is away."""
+    if job.held:
+        return replace(job, reason=HELD)
+    driver = drivers.get(job.usecase.launcher)
+    if driver is None or driver.stale_since is None or job.ended:
+        return job
+    return replace(job, stale_since=driver.stale_since)
 
 
 class Driver:
@@ -217,3 +231,11 @@ class Driver:
                 if tail:
                     parts.append(f"[{service} {stream}]\n{tail}")
         return "\n".join(parts)
+
+
+def drivers_of(launchers: Mapping[str, ILauncher], *shared: Any) -> dict[str, Driver]:
+    """Return a driver for each launcher; they pass jobs on to each other."""
+    drivers = {name: Driver(name, launcher, *shared) for name, launcher in launchers.items()}
+    for driver in drivers.values():
+        driver.submitter.peers.update({name: peer.accept for name, peer in drivers.items()})
+    return drivers

@@ -36,7 +36,7 @@ class Line:
     """Asks one launcher.
 
     ``stale_since``: since when the engine does not answer (Unix seconds); None while it does.
-    ``trouble``: what was said last. After a few failures in a row the breaker opens: nothing
+    ``trouble``: what was said last. After a few ``failures`` in a row the breaker opens: nothing
     is asked until a pause is over, and then by one caller, whose answer closes it again.
     """
 
@@ -54,20 +54,20 @@ class Line:
         self.launcher = launcher
         self.stale_since: float | None = None
         self.trouble = ""
+        self.failures = 0
         self._config = config
         self._clock = clock
         self._wall = wall
-        self._failures = 0
         self._retry_at = 0.0
 
     @property
     def open(self) -> bool:
         """Whether the breaker is open."""
-        return self._failures >= OPENS_AFTER
+        return self.failures >= OPENS_AFTER
 
     def pause(self) -> float:
         """Return the seconds until it is worth to ask again; 0 while the engine answers."""
-        return max(0.0, self._retry_at - self._clock.seconds()) if self._failures else 0.0
+        return max(0.0, self._retry_at - self._clock.seconds()) if self.failures else 0.0
 
     async def ask(self, answer: Awaitable[T]) -> T:
         """Await a launcher's answer, for a bounded time."""
@@ -105,15 +105,15 @@ class Line:
         """Note that the engine answers."""
         if self.stale_since is not None:
             self._log.info("{name} can be asked again", name=self.name)
-        self.stale_since, self.trouble, self._failures = None, "", 0
+        self.stale_since, self.trouble, self.failures = None, "", 0
 
     def _failed(self, trouble: str) -> None:
         if self.stale_since is None:
             self.stale_since = self._wall()
             self._log.warn("{name} cannot be asked: {error}", name=self.name, error=trouble)
         self.trouble = trouble
-        self._failures += 1
-        self._retry_at = self._clock.seconds() + backoff(self._config.poll_fastest, self._failures)
+        self.failures += 1
+        self._retry_at = self._clock.seconds() + backoff(self._config.poll_fastest, self.failures)
 
 
 async def _awaited(answer: Awaitable[T]) -> T:

@@ -22,24 +22,39 @@ class Renewals:
     def __init__(self, wall: Callable[[], float], most: int = _MOST) -> None:
         self._wall = wall
         self._most = most
-        self._until: dict[str, float] = {}
+        self._latest: dict[str, Identity] = {}
 
-    def note(self, identity: Identity) -> None:
-        """A good token was shown. One that never ends says nothing of those that do."""
-        until = identity.expires_at
-        if until is None:
-            return
-        known = self._until.pop(identity.subject, until)
-        self._until[identity.subject] = max(until, known)
-        if len(self._until) > self._most:
+    def note(self, identity: Identity) -> bool:
+        """A good token was shown; tells whether it renews what an earlier one opened.
+
+        One that never ends says nothing of those that do.
+        """
+        if identity.expires_at is None:
+            return False
+        known = self._latest.pop(identity.subject, identity)
+        later = _end(identity) > _end(known)
+        self._latest[identity.subject] = identity if later else known
+        if len(self._latest) > self._most:
             now = self._wall()
-            self._until = {s: t for s, t in self._until.items() if t > now}
-            while len(self._until) > self._most * 3 // 4:
-                del self._until[next(iter(self._until))]
+            self._latest = {s: i for s, i in self._latest.items() if _end(i) > now}
+            while len(self._latest) > self._most * 3 // 4:
+                del self._latest[next(iter(self._latest))]
+        return later
+
+    def current(self, identity: Identity) -> Identity:
+        """Return ``identity`` until its end, and then what its subject has shown since."""
+        if identity.expires_at is None or self._wall() < identity.expires_at:
+            return identity
+        latest = self._latest.get(identity.subject, identity)
+        return latest if _end(latest) > _end(identity) else identity
 
     def expires_in(self, identity: Identity) -> float | None:
         """Return the seconds until it ends; None when it does not."""
         if identity.expires_at is None:
             return None
-        until = max(identity.expires_at, self._until.get(identity.subject, 0.0))
-        return until - self._wall()
+        latest = self._latest.get(identity.subject, identity)
+        return max(identity.expires_at, _end(latest)) - self._wall()
+
+
+def _end(identity: Identity) -> float:
+    return identity.expires_at or 0.0

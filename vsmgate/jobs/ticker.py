@@ -71,6 +71,14 @@ class Ticker(Service):
         if call is not None and call.active() and call.getTime() > latest:
             call.reset(seconds)
 
+    @property
+    def next_run(self) -> float | None:
+        """The seconds until the next run; None while one is under way."""
+        call = self._call
+        if call is None or not call.active():
+            return None
+        return max(0.0, call.getTime() - self._clock.seconds())
+
     def _schedule(self, seconds: float) -> None:
         if self._call is not None and self._call.active():
             self._call.cancel()

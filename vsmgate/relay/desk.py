@@ -62,6 +62,12 @@ class Desk(Protocol):
         A later token that its subject has shown meanwhile counts.
         """
 
+    async def recheck(self, identity: Identity) -> None:
+        """Fail with `Unauthenticated` when ``identity`` was revoked since it was admitted.
+
+        Other errors mean that it could not be told.
+        """
+
     def active(self, job_id: str) -> None:
         """Tell that the client sent a data frame (it counts against idle ends)."""
 

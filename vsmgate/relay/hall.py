@@ -8,7 +8,7 @@ from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError
 from vsmgate.forwarding import Networks
 from vsmgate.hands.dialling import Dialler
-from vsmgate.relay.desk import Desk
+from vsmgate.relay.desk import Credential, Desk, Target
 from vsmgate.relay.ending import Ending
 from vsmgate.relay.journal import Passage
 from vsmgate.relay.places import Places
@@ -34,6 +34,9 @@ class Hall(Protocol):
     origins: frozenset[str]
     trusted: Networks
     draining: bool
+
+    async def admit(self, passage: Passage, credential: Credential | None) -> Target:
+        """Return where ``passage`` may dial (see `Desk.admit`), within bounds."""
 
     def known(self, opening: Opening) -> None:
         """The client has shown who it is."""

@@ -8,8 +8,9 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vsmgate.audit import Recorder, Unaudited, Value
 from vsmgate.credentials import redact
-from vsmgate.errors import GatewayError
+from vsmgate.errors import GatewayError, TooManyFailures, Unauthenticated
 from vsmgate.model import Identity
 from vsmgate.relay.desk import Target
 from vsmgate.relay.exchange import Exchange
@@ -78,7 +79,10 @@ class Journal:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, observer: RelayObserver) -> None:
+    def __init__(
+        self, clock: IReactorTime, observer: RelayObserver, audit: Recorder | None = None
+    ) -> None:
+        self._audit = audit or Unaudited()
         self._clock = clock
         self._observer = observer
         self._second = 0.0
@@ -89,11 +93,20 @@ class Journal:
         """Note that the client has its 101."""
         passage.opened = self._clock.seconds()
         self._observer.opened(passage.service, passage.opened - passage.began)
+        if isinstance(passage.tunnel, Tunnel):
+            self._record("relay_open", passage)
 
     def closed(self, passage: Passage, ending: Ending) -> None:
         """Note how an opened passage ended."""
         opened = passage.began if passage.opened is None else passage.opened
         self._observer.closed(passage.service, ending)
+        self._record(
+            "relay_close" if isinstance(passage.tunnel, Tunnel) else "relay_request",
+            passage,
+            code=ending.code,
+            ended_by=ending.initiator,
+            seconds=round(self._clock.seconds() - opened, 3),
+        )
         self._log.info(
             "relay {request_id} job={job} service={service} subject={subject} peer={peer}"
             " ended_by={initiator} code={code}"
@@ -125,12 +138,30 @@ class Journal:
             error_code=error.code,
             seconds=self._clock.seconds() - passage.began,
         )
+        # What the door refused is recorded there, and strangers may not fill this log either.
+        if not isinstance(error, Unauthenticated | TooManyFailures):
+            self._record("relay_refuse", passage, error.code)
 
     def finish(self) -> None:
         """Tell of the refusals that were not written."""
         if self._unwritten:
             self._log.info("{count} more refusals were not written", count=self._unwritten)
+            self._audit.record("relay_refuse", outcome="refused", count=self._unwritten)
             self._unwritten = 0
+
+    def _record(self, action: str, passage: Passage, outcome: str = "ok", **details: Value) -> None:
+        identity = passage.identity
+        self._audit.record(
+            action,
+            outcome=outcome,
+            subject="" if identity is None else identity.subject,
+            authenticator="" if identity is None else identity.authenticator,
+            job=passage.job.strip("-"),
+            peer=passage.peer,
+            request_id=passage.request_id,
+            service=passage.service,
+            **details,
+        )
 
     def _may_write(self) -> bool:
         now = self._clock.seconds()

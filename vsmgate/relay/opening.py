@@ -42,7 +42,7 @@ from vsmgate.heads import HeadReader, RequestHead, request_reader
 from vsmgate.model import Job
 from vsmgate.refusals import render_health, render_refusal
 from vsmgate.relay.crossing import offered_extensions, service_handshake
-from vsmgate.relay.dialling import dial, within
+from vsmgate.relay.dialling import dial
 from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.farewell import Farewell
 from vsmgate.relay.hall import Hall
@@ -146,12 +146,7 @@ class Opening:
         check_session(head, claim, ours is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
-        target = await within(
-            hall.desk.admit(job_id, route.service, claim.credential),
-            hall.config.handshake_timeout,
-            hall.reactor,
-            Unavailable("The gateway could not look the job up in time."),
-        )
+        target = await hall.admit(passage, claim.credential)
         hall.known(self)
         passage.admitted(target)
         path = route.path_in(target.spec)

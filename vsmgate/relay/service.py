@@ -13,19 +13,22 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
+from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
-from vsmgate.errors import Forbidden, GatewayError, Unavailable
+from vsmgate.errors import Forbidden, GatewayError, Unauthenticated, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
 from vsmgate.relay.curfew import Curfew
-from vsmgate.relay.desk import Desk
+from vsmgate.relay.desk import Credential, Desk, Target
+from vsmgate.relay.dialling import within
 from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
+from vsmgate.relay.patrol import Patrol
 from vsmgate.relay.places import Places
 from vsmgate.relay.route import origins_of
 from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
@@ -58,6 +61,7 @@ class RelayService(Service):
         dialler: Dialler | None = None,
         certificates: Certificates | None = None,
         listener: int | None = None,
+        door: Door | None = None,
     ) -> None:
         self.reactor = reactor
         self.dialler = dialler or Dialler(reactor)
@@ -75,7 +79,8 @@ class RelayService(Service):
         self.origins: frozenset[str] = frozenset()
         self.trusted = read_networks(config.trusted_proxies)
         self.draining = False
-        self._journal = Journal(reactor, observer or Unobserved())
+        self._door = door or Door()
+        self._journal = Journal(reactor, observer or Unobserved(), self._door.audit)
         self._listening: IListeningPort | None = None
         self._openings: dict[Opening, Callable[[], None]] = {}
         self._doorstep = Doorstep(
@@ -86,6 +91,7 @@ class RelayService(Service):
         grace = config.expiry_grace if config.expiry == "close" else None
         self._curfew = Curfew(reactor, desk, grace)
         self._leaves: dict[int, Callable[[], None]] = {}
+        self._patrol = Patrol(reactor, desk)
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -141,12 +147,35 @@ class RelayService(Service):
         """The client has shown who it is."""
         self._openings[opening]()
 
+    async def admit(self, passage: Passage, credential: Credential | None) -> Target:
+        """Return where ``passage`` may dial; what an address may try is limited here."""
+        door, who = self._door, (passage.peer, passage.request_id, "relay")
+        # Sessions cannot be guessed and cost nothing; a page whose session is over asks often.
+        counted = None if credential is None or credential.kind == "session" else credential
+        if counted is not None:
+            door.check(counted.secret, *who)
+        try:
+            target = await within(
+                self.desk.admit(passage.job, passage.service, credential),
+                self.config.handshake_timeout,
+                self.reactor,
+                Unavailable("The gateway could not look the job up in time."),
+            )
+        except Unauthenticated:
+            if counted is not None:
+                door.failed(counted.secret, *who)
+            raise
+        if counted is not None and counted.kind == "bearer":
+            door.passed(counted.secret)
+        return target
+
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
         self._leave(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
+        self._patrol.begin(passage)
         target, passage.target = passage.target, None  # it would keep the job as it is now
         assert target is not None
         revoked = partial(self.reactor.callLater, 0, self._revoked, passage)
@@ -158,6 +187,7 @@ class RelayService(Service):
         self._passages.pop(id(passage), None)
         self._leaves.pop(id(passage))()
         self._curfew.end(passage)
+        self._patrol.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
 

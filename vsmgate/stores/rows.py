@@ -59,6 +59,7 @@ def columns(job: Job) -> dict[str, Any]:
         "ended_at": job.ended_at,
         "revision": job.revision,
         "document": msgspec.json.encode(job).decode("utf-8"),
+        "groups": msgspec.json.encode(sorted(job.groups)).decode("utf-8"),
     }
 
 

@@ -27,16 +27,8 @@ from sqlalchemy import (
 
 from vsmgate.errors import ConfigError, Problem
 
-__all__ = [
-    "counters",
-    "idempotency",
-    "jobs",
-    "metadata",
-    "migrate",
-    "presence",
-    "shares",
-    "tickets",
-]
+__all__ = ["counters", "idempotency", "jobs", "metadata", "migrate", "presence"]
+__all__ += ["revocations", "shares", "tickets"]
 
 metadata = MetaData()
 
@@ -54,6 +46,7 @@ jobs = Table(
     Column("ended_at", Double),
     Column("revision", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
+    Column("groups", Text, nullable=False, server_default="[]"),
     Index("jobs_by_owner", "owner", "created_at", "id"),
     Index("jobs_by_life", "live", "created_at"),
     Index("jobs_by_revision", "revision", unique=True),
@@ -101,6 +94,13 @@ presence = Table(
     Column("seen_at", Double, nullable=False),
     Column("document", Text, nullable=False),
     Index("presence_by_job", "job_id"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("revoked_at", Double, nullable=False),
 )
 
 #: One row, ``revision``: the last revision that a job got. Writers lock it first.

@@ -15,7 +15,7 @@ from vsmgate.hands.database import Database
 from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Page, Quota, Ticket
 from vsmgate.stores import cursor as cursors
-from vsmgate.stores import shares, transactions
+from vsmgate.stores import revoking, shares, transactions
 from vsmgate.stores.schema import migrate
 
 __all__ = ["SqlStore"]
@@ -61,15 +61,16 @@ class SqlStore:
 
     async def page(
         self,
-        owner: str,
+        owner: str | None,
         states: Collection[str],
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        launcher: str | None = None,
     ) -> Page:
         before = None if cursor is None else cursors.decode(cursor)
         return await self._database.read(
-            transactions.page, owner, tuple(states), usecase, max(limit, 1), before
+            transactions.page, owner, tuple(states), usecase, max(limit, 1), before, launcher
         )
 
     async def shared(
@@ -107,6 +108,12 @@ class SqlStore:
 
     async def add_ticket(self, ticket: Ticket) -> None:
         await self._database.write(transactions.add_ticket, ticket)
+
+    async def revoke(self, subject: str, at: float) -> None:
+        await self._database.write(revoking.revoke, subject, at)
+
+    async def revocations(self) -> Mapping[str, float]:
+        return await self._database.read(revoking.revocations)
 
     async def use_ticket(self, digest: str, now: float) -> Ticket:
         return await self._database.write(transactions.use_ticket, digest, now)

@@ -41,6 +41,7 @@ __all__ = [
 KEY_AGE = 86400.0
 
 _ticket_decoder = msgspec.json.Decoder(Ticket)
+_groups_decoder = msgspec.json.Decoder(tuple[str, ...])
 _oldest_first = (jobs.c.created_at, jobs.c.id)
 
 
@@ -58,14 +59,14 @@ def add(
         if earlier is not None:
             return earlier, False
     held = False
-    used = _used(connection)
+    taken, claim = _taken(connection), places.Claim.of(job)
     if quota.queue:
         waiting = _held(connection)
-        held = job.id not in places.fitting([*waiting, (job.id, job.owner)], used, quota)
+        held = job.id not in places.fitting([*waiting, (job.id, claim)], taken, quota)
         if held:
             places.check_held(job.owner, waiting, quota)
     else:
-        places.check(job.owner, used, quota)
+        places.check(claim, taken, quota)
     stored = replace(job, held=held, revision=revision + 1)
     connection.execute(insert(jobs).values(id=job.id, **rows.columns(stored)))
     shares.index(connection, stored)
@@ -86,7 +87,7 @@ def add(
 def release(connection: Connection, quota: Quota) -> Sequence[Job]:
     """See `IJobStore.release`."""
     revision = rows.lock(connection)
-    fits = places.fitting(_held(connection), _used(connection), quota)
+    fits = places.fitting(_held(connection), _taken(connection), quota)
     chosen = rows.read(
         connection, rows.documents().where(jobs.c.id.in_(fits)).order_by(*_oldest_first)
     )
@@ -143,14 +144,18 @@ def changes(connection: Connection, since: int) -> Sequence[Job]:
 
 def page(
     connection: Connection,
-    owner: str,
+    owner: str | None,
     states: Collection[str],
     usecase: str | None,
     limit: int,
     before: cursors.Place | None,
+    launcher: str | None = None,
 ) -> Page:
     """See `IJobStore.page`; ``before`` is the decoded cursor."""
-    wanted = rows.documents().where(jobs.c.owner == owner)
+    wanted = rows.documents()
+    for column, value in ((jobs.c.owner, owner), (jobs.c.launcher, launcher)):
+        if value is not None:
+            wanted = wanted.where(column == value)
     return shares.narrowed(connection, wanted, states, usecase, limit, before)
 
 
@@ -217,16 +222,22 @@ def _earlier(connection: Connection, owner: str, asked: Idempotency) -> Job | No
     return rows.decode(job_id, document)
 
 
-def _used(connection: Connection) -> dict[str, int]:
-    """Return owner -> how many live, not held jobs."""
-    counted = select(jobs.c.owner, func.count()).where(jobs.c.live, ~jobs.c.held)
-    found = connection.execute(counted.group_by(jobs.c.owner))
-    return {row.owner: row[1] for row in found}
+def _taken(connection: Connection) -> places.Taken:
+    """Return what the live, not held jobs count against."""
+    claimed = (jobs.c.owner, jobs.c.usecase, jobs.c.groups)
+    counted = select(*claimed, func.count()).where(jobs.c.live, ~jobs.c.held).group_by(*claimed)
+    return places.Taken(
+        (_claim(owner, usecase, groups), count)
+        for owner, usecase, groups, count in connection.execute(counted)
+    )
 
 
-def _held(connection: Connection) -> Sequence[tuple[str, str]]:
-    """Return (id, owner) of the live held jobs, oldest first."""
-    waiting = select(jobs.c.id, jobs.c.owner).where(jobs.c.live, jobs.c.held)
-    return [
-        (job_id, owner) for job_id, owner in connection.execute(waiting.order_by(*_oldest_first))
-    ]
+def _held(connection: Connection) -> Sequence[tuple[str, places.Claim]]:
+    """Return (id, claim) of the live held jobs, oldest first."""
+    wanted = select(jobs.c.id, jobs.c.owner, jobs.c.usecase, jobs.c.groups)
+    waiting = wanted.where(jobs.c.live, jobs.c.held).order_by(*_oldest_first)
+    return [(job_id, _claim(*claim)) for job_id, *claim in connection.execute(waiting)]
+
+
+def _claim(owner: str, usecase: str, groups: str) -> places.Claim:
+    return places.Claim(owner, usecase, _groups_decoder.decode(groups))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from zope.interface import implementer
@@ -43,6 +42,7 @@ class MemoryStore:
         self._tickets: dict[str, Ticket] = {}
         self._presence: dict[tuple[str, str], tuple[Visitor, ...]] = {}  # (process, job id)
         self._heard: dict[str, float] = {}
+        self._revocations: dict[str, float] = {}
 
     async def open(self) -> None:
         self._opened = True
@@ -61,14 +61,14 @@ class MemoryStore:
                 raise IdempotencyMismatch
             return self._jobs.get(last.id, last), False
         held = False
-        used = self._used()
+        taken, claim = self._taken(), places.Claim.of(job)
         if quota.queue:
             waiting = self._held()
-            held = job.id not in places.fitting([*waiting, (job.id, job.owner)], used, quota)
+            held = job.id not in places.fitting([*waiting, (job.id, claim)], taken, quota)
             if held:
                 places.check_held(job.owner, waiting, quota)
         else:
-            places.check(job.owner, used, quota)
+            places.check(claim, taken, quota)
         stored = self._put(replace(job, held=held))
         if idempotency is not None:
             self._keys[job.owner, idempotency.key] = (idempotency.digest, job.created_at, stored)
@@ -76,7 +76,7 @@ class MemoryStore:
 
     async def release(self, quota: Quota) -> Sequence[Job]:
         self._check()
-        fits = places.fitting(self._held(), self._used(), quota)
+        fits = places.fitting(self._held(), self._taken(), quota)
         return [self._put(replace(self._jobs[job_id], held=False)) for job_id in fits]
 
     async def get(self, job_id: str) -> Job:
@@ -113,13 +113,18 @@ class MemoryStore:
 
     async def page(
         self,
-        owner: str,
+        owner: str | None,
         states: Collection[str],
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        launcher: str | None = None,
     ) -> Page:
-        own = [job for job in self._jobs.values() if job.owner == owner]
+        own = [
+            job
+            for job in self._jobs.values()
+            if owner in (None, job.owner) and launcher in (None, job.usecase.launcher)
+        ]
         return self._narrowed(own, states, usecase, limit, cursor)
 
     async def shared(
@@ -204,6 +209,14 @@ class MemoryStore:
         self._check()
         self._tickets[ticket.digest] = ticket
 
+    async def revoke(self, subject: str, at: float) -> None:
+        self._check()
+        self._revocations[subject] = max(at, self._revocations.get(subject, at))
+
+    async def revocations(self) -> Mapping[str, float]:
+        self._check()
+        return dict(self._revocations)
+
     async def use_ticket(self, digest: str, now: float) -> Ticket:
         self._check()
         ticket = self._tickets.pop(digest, None)
@@ -225,8 +238,8 @@ class MemoryStore:
     def _live(self) -> list[Job]:
         return sorted((j for j in self._jobs.values() if not j.ended), key=cursors.place_of)
 
-    def _held(self) -> Sequence[tuple[str, str]]:
-        return [(job.id, job.owner) for job in self._live() if job.held]
+    def _held(self) -> Sequence[tuple[str, places.Claim]]:
+        return [(job.id, places.Claim.of(job)) for job in self._live() if job.held]
 
-    def _used(self) -> Mapping[str, int]:
-        return Counter(job.owner for job in self._live() if not job.held)
+    def _taken(self) -> places.Taken:
+        return places.Taken((places.Claim.of(job), 1) for job in self._live() if not job.held)

@@ -30,14 +30,19 @@ class StoreStarts(StoreFixtures):
 
     @pytest.mark.parametrize(
         ("quota", "owners"),
-        [(Quota(per_user=3), ["ada"]), (Quota(total=3), ["ada", "bob", "eve"])],
-        ids=["per_user", "total"],
+        [
+            (Quota(per_user=3), ["ada"]),
+            (Quota(total=3), ["ada", "bob", "eve"]),
+            (Quota(per_usecase={"demo": 3, "other": 9}), ["ada", "bob", "eve"]),
+            (Quota(per_group={"vis": 3, "staff": 9}), ["ada", "bob", "eve"]),
+        ],
+        ids=["per_user", "total", "per_usecase", "per_group"],
     )
     @deferred
     async def test_starts_at_once_never_exceed_a_quota(
         self, store: IJobStore, quota: Quota, owners: list[str]
     ) -> None:
-        jobs = [new_job(owner) for owner in owners * 8]
+        jobs = [new_job(owner, groups=("staff", "vis")) for owner in owners * 8]
         added, errors = await gather([store.add(job, quota, None) for job in jobs])
         assert len(added) == 3
         assert {type(error) for error in errors} == {QuotaExceeded}
@@ -77,6 +82,23 @@ class StoreStarts(StoreFixtures):
         with pytest.raises(QuotaExceeded):
             await store.add(new_job("ada"), quota, None)
         assert len(await store.live()) == 3
+
+    @deferred
+    async def test_groups_and_use_cases_do_not_hold_up_others(self, store: IJobStore) -> None:
+        quota = Quota(per_group={"vis": 1}, per_usecase={"big": 1}, queue=True)
+        jobs = [
+            new_job("ada", groups=("vis",)),
+            new_job("bob", groups=("vis",)),
+            new_job("eve", usecase="big"),
+            new_job("eve", usecase="big"),
+            new_job("eve"),
+        ]
+        stored = [(await store.add(job, quota, None))[0] for job in jobs]
+        assert [job.held for job in stored] == [False, True, False, True, False]
+        assert await store.release(quota) == []
+        for index in (0, 2):
+            await store.update(jobs[index].id, lambda job: ended(job, 5.0))
+        assert [job.id for job in await store.release(quota)] == [jobs[1].id, jobs[3].id]
 
     @deferred
     async def test_nobody_overtakes_a_held_job(self, store: IJobStore) -> None:
@@ -141,6 +163,13 @@ class StoreStarts(StoreFixtures):
         wall.now += 2
         await store.prune(wall.now)
         assert (await store.add(new_job(), FREE, key))[1]
+
+    @deferred
+    async def test_the_latest_revocation_of_a_subject_is_kept(self, store: IJobStore) -> None:
+        assert await store.revocations() == {}
+        for subject, at in (("ada", 100.5), ("bob", 7.0), ("ada", 300.25), ("ada", 200.0)):
+            await store.revoke(subject, at)
+        assert await store.revocations() == {"ada": 300.25, "bob": 7.0}
 
     @deferred
     async def test_a_ticket_is_used_once(self, store: IJobStore) -> None:

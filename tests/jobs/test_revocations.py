@@ -1,0 +1,98 @@
+"""What was revoked opens nothing any more, and closes what it has opened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.jobs.rig import ALICE, House, make_ready
+from vsmgate.errors import AuthenticatorUnavailable, Unauthenticated
+from vsmgate.jobs.revocations import REFRESH, Revocations
+from vsmgate.model import Identity, Job, Secret, replace
+from vsmgate.relay.desk import Credential
+
+
+def revoke(house: House, subject: str) -> float:
+    return house.result(house.desk.administration.revoke(subject))
+
+
+def refused(house: House, call: Any) -> None:
+    with pytest.raises(Unauthenticated):
+        house.result(call)
+
+
+def test_tokens_of_before_are_refused_and_those_of_later_are_not(house: House) -> None:
+    at = revoke(house, "alice")
+    assert house.desk.administration.revocations() == {"alice": at}
+    for shown in ("alice", f"alice@{at - 100}", f"alice@{at}"):
+        refused(house, house.access.authenticate(Secret(shown)))
+    assert house.result(house.access.authenticate(Secret(f"alice@{at + 1}"))).subject == "alice"
+    assert house.result(house.access.authenticate(Secret("bob"))).subject == "bob"
+    house.crash()
+    refused(house, house.access.authenticate(Secret(f"alice@{at}")))
+
+
+def test_another_process_knows_soon(house: House) -> None:
+    other = Revocations(house.store, house.clock, house.clock.seconds)
+    other.ticker.startService()
+    house.clock.advance(0)
+    revoke(house, "alice")
+    other.check(ALICE)
+    house.pass_time(REFRESH + 1)
+    with pytest.raises(Unauthenticated):
+        other.check(ALICE)
+    other.ticker.stopService()
+
+
+def made_of(house: House, kind: str, job: Job) -> Credential:
+    if kind == "ticket":
+        secret, _ = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
+        return Credential("ticket", secret)
+    made = house.sessions.make(job.id, "renderer", ALICE, house.clock.seconds())
+    return Credential("session", made.value)
+
+
+@pytest.mark.parametrize("kind", ["ticket", "session"])
+@pytest.mark.parametrize("how", ["administrator", "authenticator"])
+def test_tickets_and_sessions_of_before_are_refused(house: House, kind: str, how: str) -> None:
+    job = make_ready(house, house.start())
+    assert house.result(house.access.admit(job.id, "renderer", made_of(house, kind, job)))
+    late = made_of(house, kind, job)
+    if how == "administrator":
+        revoke(house, "alice")
+    else:
+        house.names.revoked.add("alice")
+    refused(house, house.access.admit(job.id, "renderer", late))
+
+
+def test_who_is_inside_is_asked_about(house: House) -> None:
+    house.result(house.access.recheck(ALICE))
+    house.names.revoked.add("alice")
+    refused(house, house.access.recheck(ALICE))
+    house.names.fault = AuthenticatorUnavailable("It is away.")
+    with pytest.raises(AuthenticatorUnavailable):
+        house.result(house.access.recheck(ALICE))
+
+
+def test_what_ended_by_time_is_not_taken_for_revoked(house: House) -> None:
+    now = house.clock.seconds()
+    house.names.revoked.add("alice")
+    over = replace_end(ALICE, now - 1)
+    house.result(house.access.recheck(over))
+    refused(house, house.access.recheck(replace_end(ALICE, now + 100)))
+
+
+def replace_end(identity: Identity, end: float) -> Identity:
+    return Identity(identity.subject, expires_at=end, issued_at=end - 300)
+
+
+def test_nobody_is_revoked_who_came_without_a_token(house: House) -> None:
+    revoke(house, "alice")
+    house.result(house.access.recheck(Identity("alice", authenticator="tokenless")))
+
+
+def test_a_revocation_needs_no_job(house: House) -> None:
+    job = make_ready(house, house.start())
+    revoke(house, "alice")
+    assert replace(house.get(job), revision=0).owner == "alice", "jobs go on"

@@ -1,0 +1,90 @@
+"""Who comes in at the relay: limits of bad credentials, and the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.jobs.rig import Recorded
+from tests.relay.rig import JOB, TOKEN, FakeDesk, Rig, problem, request
+from vsmgate.config import RelayConfig
+from vsmgate.door import Door
+from vsmgate.errors import ServiceRefused
+from vsmgate.relay.service import RelayService
+from vsmgate.strikes import Strikes
+
+PAGE = "https://vis.example.org"
+
+
+def guarded(audit: Recorded, **config: Any) -> Rig:
+    rig = Rig()
+    rig.relay = RelayService(
+        rig.clock,
+        RelayConfig(**config),
+        FakeDesk(),
+        door=Door(Strikes(3, rig.clock.seconds), audit),
+    )
+    rig.relay.startService()
+    rig.listener = rig.clock.tcpServers[-1][1]
+    return rig
+
+
+def tried(rig: Rig, token: str, *lines: str) -> int:
+    return problem(rig.asked(request(f"/{JOB}/renderer?token={token}", *lines)))[0]
+
+
+@pytest.mark.criterion("S-18")
+def test_an_address_with_many_bad_tokens_has_to_wait() -> None:
+    audit = Recorded()
+    rig = guarded(audit, trusted_proxies=("192.0.2.7",))
+    rig.opened()  # the good token is known from now on
+    here, there = "X-Forwarded-For: 203.0.113.7", "X-Forwarded-For: 203.0.113.8"
+    statuses = [tried(rig, "bad", here) for _ in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    assert tried(rig, "bad", there) == 401
+    assert tried(rig, "b0b", here) == 429
+    assert tried(rig, "b0b", there) == 404
+    before = rig.dials
+    rig.asked(request(f"/{JOB}/renderer?token={TOKEN}", here))
+    assert rig.dials == before + 1
+    rig.clock.advance(20)
+    assert tried(rig, "b0b", here) == 404
+    assert {what["outcome"] for what in audit("authenticate")} == {
+        *("unauthenticated", "too_many_failures"),
+    }
+
+
+def test_a_page_whose_session_is_over_locks_nobody_out() -> None:
+    rig = guarded(Recorded(), allowed_origins=(PAGE,))
+    for _ in range(10):
+        cookie = "Cookie: vsmgate_session=b3Zlcg"
+        page = request(f"/{JOB}/renderer", cookie, f"Origin: {PAGE}")
+        tries = rig.asked(page)
+        assert problem(tries)[0] == 401
+    assert tried(rig, "b0b") == 404
+
+
+@pytest.mark.criterion("S-31")
+def test_relays_are_recorded() -> None:
+    audit = Recorded()
+    rig = guarded(audit)
+    client, service = rig.opened()
+    (opened,) = audit("relay_open")
+    assert (opened["subject"], opened["job"], opened["service"]) == ("ada", JOB, "renderer")
+    assert opened["peer"] == "192.0.2.7"
+    service.drop()
+    client.drop()
+    rig.settle()
+    (closed,) = audit("relay_close")
+    assert closed["ended_by"] == "service"
+    assert closed["request_id"] == opened["request_id"]
+
+    rig.asked(request())
+    rig.refuse_dial()
+    assert tried(rig, "b0b") == 404
+    refused, foreign = audit("relay_refuse")
+    assert (refused["outcome"], refused["subject"]) == (ServiceRefused.code, "ada")
+    assert foreign["outcome"] == "no_such_job"
+    for secret in (TOKEN, "b0b"):
+        assert secret not in str(audit.entries)
