@@ -43,10 +43,11 @@ class HttpFailed(Exception):
 
 
 class HttpAnswer(Struct, frozen=True):
-    """Any answer, also an error's; ``body`` is complete."""
+    """Any answer, also an error's; ``body`` is complete. Header names in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class HttpClient:
@@ -59,12 +60,30 @@ class HttpClient:
     _log = Logger()
 
     def __init__(
-        self, treq: Any, clock: IReactorTime, *, timeout: float = 3.0, max_body: int = 262144
+        self,
+        treq: Any,
+        clock: IReactorTime,
+        *,
+        timeout: float = 3.0,
+        max_body: int = 262144,
+        pool: HTTPConnectionPool | None = None,
     ) -> None:
         self._treq = treq
         self._clock = clock
         self._timeout = timeout
         self._max_body = max_body
+        self._pool = pool
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> HttpAnswer:
+        """Ask by any method, with a body as it is; fails with `HttpFailed`."""
+        return await self._within(self._ask(method, url, dict(headers or {}), body or None))
+
+    async def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._pool is not None:
+            await self._pool.closeCachedConnections()
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
         """GET ``url``; fails with `HttpFailed`."""
@@ -94,20 +113,24 @@ class HttpClient:
             raise HttpFailed(type(error).__name__) from None
 
     async def _ask(
-        self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None
+        self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
     ) -> HttpAnswer:
         response = await self._treq.request(
             method,
             url,
             headers={"Accept": "application/json", **headers},
-            data=form,
+            data=data,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._clock,
         )
         body = _Body(self._max_body)
         response.deliverBody(body)
-        return HttpAnswer(response.code, await body.whole)
+        named = {
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        return HttpAnswer(response.code, await body.whole, named)
 
 
 class _Body(Protocol):
@@ -166,7 +189,8 @@ def http_client(
     pool.cachedConnectionTimeout = _KEEP
     agent = Agent(reactor, policy, connectTimeout=timeout, pool=pool)
     no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return HttpClient(HTTPClient(agent, no_cookies), reactor, timeout=timeout, max_body=max_body)
+    treq = HTTPClient(agent, no_cookies)
+    return HttpClient(treq, reactor, timeout=timeout, max_body=max_body, pool=pool)
 
 
 def read_authorities(path: Path) -> list[Certificate]:

@@ -1,6 +1,6 @@
 """Runs jobs on a Slurm cluster, through its commands.
 
-A job is a batch script (`vsmgate.launchers.slurm_script`) with our tag as its name. The
+A job is a batch script (`vsmgate.launchers.job_script`) with our tag as its name. The
 cluster tells where the job is; a folder that gateway and nodes share holds what the script
 reports: ports, outputs, how it ended. All jobs are asked for by one ``squeue``; those that
 the controller has forgotten are looked up in accounting, and failing that in their folder.
@@ -31,12 +31,12 @@ from vsmgate.interfaces import (
     ISettingsChecker,
 )
 from vsmgate.launchers import slurm_folder
+from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.slurm_client import SlurmClient
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
 from vsmgate.launchers.slurm_ref import USER, SlurmRef
-from vsmgate.launchers.slurm_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
 
