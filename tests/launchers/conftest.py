@@ -13,9 +13,10 @@ from tests.launchers import slurm_cluster
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_cluster import SlurmCluster
 from tests.launchers.slurm_rig import SlurmRig
+from tests.launchers.unicore_rig import StandIn, UnicoreRig
 from vsmgate.launchers.local_supervisor import members, send
 
-__all__ = ["local", "make_gateway", "slurm"]
+__all__ = ["local", "make_gateway", "slurm", "unicore", "unicore_site"]
 
 
 @pytest.fixture
@@ -64,3 +65,25 @@ def slurm(
         yield rig
     finally:
         rig.close()
+
+
+@pytest.fixture(scope="session")
+def unicore_site() -> Iterator[StandIn]:
+    """One UNICORE stand-in for all tests."""
+    site = StandIn()
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def unicore(unicore_site: StandIn, tmp_path: Path) -> Iterator[UnicoreRig]:
+    """A launcher of jobs at a UNICORE site; they are over afterwards."""
+    from twisted.internet import reactor
+
+    rig = UnicoreRig(reactor, unicore_site, tmp_path)
+    try:
+        yield rig
+    finally:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
+        for tag in rig.tags:
+            unicore_site.remove(tag)

@@ -5,6 +5,7 @@ from msgspec import convert
 
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
+from tests.launchers.unicore_rig import UnicoreRig
 from vsmgate.model import (
     Endpoint,
     Launch,
@@ -33,6 +34,12 @@ class TestSlurmLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm: SlurmRig) -> LauncherRig:
         return slurm
+
+
+class TestUnicoreLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, unicore: UnicoreRig) -> LauncherRig:
+        return unicore
 
 
 class ScriptedRig:
