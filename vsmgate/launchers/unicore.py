@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -27,12 +27,14 @@ from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.slurm_ref import USER
 from vsmgate.launchers.unicore_answers import UnicoreJob, id_in
-from vsmgate.launchers.unicore_client import UnicoreClient
 from vsmgate.launchers.unicore_credential import UnicoreCredential
 from vsmgate.launchers.unicore_plan import OWNER_TAG, UnicorePlan, check_plan, description
 from vsmgate.launchers.unicore_reasons import observation, phase_of
 from vsmgate.launchers.unicore_settings import UnicoreSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
+
+if TYPE_CHECKING:  # treq is imported when a launcher is made
+    from vsmgate.launchers.unicore_client import UnicoreClient
 
 __all__ = ["UnicoreLauncher", "UnicoreLauncherFactory"]
 
@@ -57,6 +59,7 @@ class UnicoreLauncherFactory:
 
     def make(self, settings: UnicoreSettings, context: Context) -> UnicoreLauncher:
         from vsmgate.hands.http_client import http_client
+        from vsmgate.launchers.unicore_client import UnicoreClient
 
         self.inspect(settings, context)
         ca_file = context.config_dir / settings.ca_file if settings.ca_file else None
@@ -226,7 +229,8 @@ class UnicoreLauncher:
             users = [text[len(OWNER_TAG) :] for text in seen.tags if text.startswith(OWNER_TAG)]
             return _Ref(job, users[0] if users and USER.fullmatch(users[0]) else "")
 
-        first, *rest = (ref(*one) for one in sorted(jobs, key=lambda one: one[1].submission_time))
+        jobs.sort(key=lambda one: (one[1].submission_time, one[0]))
+        first, *rest = (ref(*one) for one in jobs)
         for other in rest:
             self._log.warn("{tag} was started twice: {job} ends", tag=tag, job=other.job)
             await self._site.abort(*other)

@@ -139,7 +139,7 @@ class UnicoreClient:
     async def abort(self, job: str, user: str) -> None:
         """Ask for the end of a job; nothing for one that has ended, or is unknown."""
         answer = await self._ask("POST", f"/jobs/{job}/actions/abort", user, _JSON, b"{}")
-        if answer.status in (200, 204, 404, 410):
+        if answer.status in (204, 404, 410):
             return
         seen = await self.job(job)
         if seen is not None and not seen.ended:
@@ -148,7 +148,7 @@ class UnicoreClient:
     async def delete(self, job: str, user: str) -> None:
         """Remove a job and its directory."""
         answer = await self._ask("DELETE", f"/jobs/{job}", user)
-        if answer.status not in (200, 202, 204, 404, 410):
+        if answer.status not in (204, 404, 410):
             raise _unfit(answer)
 
     async def close(self) -> None:

@@ -25,12 +25,12 @@ PHASES = {
     "FAILED": Phase.ENDED,
 }
 
-#: Of a refusal's words: pattern -> code. What is not here Slurm may have said.
+#: Of a refusal's words: pattern -> code. First it is asked whether Slurm says such things.
 _REFUSALS = (
     ("queue *=|no (matching )?queue|partition", "bad_partition"),
     ("project|account", "bad_account"),
     ("reservation", "bad_reservation"),
-    ("out of range|exceed|resource|can not be satisfied", "impossible_resources"),
+    ("out of range|exceed", "impossible_resources"),
     ("authoris|authoriz|access denied|not permitted|forbidden", "not_permitted"),
 )
 _INVALID = re.compile(r"pars|invalid|illegal|unknown|not (allowed|valid|supported)", re.IGNORECASE)
@@ -45,12 +45,12 @@ def phase_of(job: UnicoreJob) -> Phase:
 
 def refused_code(words: str) -> str | None:
     """Return the code of what a server or its batch system said against a job, if it is known."""
-    for pattern, code in _REFUSALS:
-        if re.search(pattern, words, re.IGNORECASE):
-            return code
     error = slurm_failure("UNICORE", words)
     if isinstance(error, EngineRefused) and error.code != "engine_refused":
         return error.code
+    for pattern, code in _REFUSALS:
+        if re.search(pattern, words, re.IGNORECASE):
+            return code
     return "engine_refused" if _INVALID.search(words) else None
 
 

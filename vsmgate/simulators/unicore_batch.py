@@ -142,9 +142,15 @@ class Batch:
         self.abort(job)
         self.jobs.pop(job.id, None)
         if job.over is None:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            self._remove(job)
         else:
-            job.over.addCallback(lambda _: shutil.rmtree(job.folder, ignore_errors=True))
+            job.over.addCallback(lambda _: self._remove(job))
+
+    def _remove(self, job: Job, tries: int = 100) -> None:
+        """Remove a directory; a process that was just killed may still write in it."""
+        shutil.rmtree(job.folder, ignore_errors=True)
+        if job.folder.exists() and tries:
+            self._reactor.callLater(0.05, self._remove, job, tries - 1)
 
     def _stop(self, job: Job, state: str) -> None:
         """Tell the processes of a job to end, and then make them."""
