@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from pyunicore import client
 from pyunicore.aio import client as aio
@@ -159,3 +161,19 @@ async def test_it_sees_and_uses_what_the_gateway_started(
     seen = await unicore.until(ref, Phase.ENDED)
     assert seen.reason is not None
     assert seen.reason.code == "cancelled_by_administrator"
+
+
+def test_ctrl_c_ends_the_stand_in_and_its_jobs() -> None:
+    stand_in = StandIn()
+    try:
+        job = client.Client(OIDCToken(stand_in.token), stand_in.url).new_job(dict(SLEEPS))
+        assert status(job, {client.JobStatus.RUNNING}) is client.JobStatus.RUNNING
+        where = str(stand_in.where(job.job_id))
+        processes = [
+            process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == where
+        ]
+        assert processes
+        assert stand_in.end(signal.SIGINT) == 0
+        assert psutil.wait_procs(processes, timeout=30)[1] == []
+    finally:
+        stand_in.stop()

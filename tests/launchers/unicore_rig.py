@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,12 +100,16 @@ class StandIn:
             assert time.monotonic() < deadline, "jobs do not end"
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        self._process.terminate()
+    def end(self, number: signal.Signals) -> int:
+        """End it by a signal; return its exit status."""
         assert self._process.stdout is not None
+        self._process.send_signal(number)
         self._process.stdout.close()
+        return self._process.wait(PATIENCE)
+
+    def stop(self) -> None:
         try:
-            self._process.wait(PATIENCE)
+            self.end(signal.SIGTERM)
         finally:
             self._process.kill()
             self._folder.cleanup()

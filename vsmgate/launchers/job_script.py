@@ -89,8 +89,8 @@ trap 'finish terminated' TERM
 $setup
 
 # -- ports ------------------------------------------------------------------------------
-# From the job's number on, so that two jobs on a node do not look at the same ones at once.
-next=$$(($low + number * $count % $span))
+# Jobs that start at one time on a node look at ports far apart (7919 is a prime).
+next=$$(($low + number * 7919 % $span))
 busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 choose() {
     local tries=$span hex
@@ -168,7 +168,6 @@ def render_script(launch: Launch, place: Place) -> str:
         low=low,
         high=high,
         span=high - low + 1,
-        count=len(services),
         fixed=shlex.quote(f" {' '.join(fixed)} "),
     )
     variables = {name: f"port_{index}" for index, name in enumerate(services)}

@@ -224,7 +224,8 @@ def _members(leader: int | None) -> Iterator[int]:
     """Yield the processes of a session."""
     for name in os.listdir("/proc") if leader is not None else ():
         try:
-            if name.isdecimal() and os.getsid(int(name)) == leader:
+            # The leader is one also before it has made the session.
+            if name.isdecimal() and leader in (int(name), os.getsid(int(name))):
                 yield int(name)
         except ProcessLookupError:
             pass
