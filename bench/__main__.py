@@ -6,6 +6,7 @@ import click
 
 from bench.api import api
 from bench.auth import auth
+from bench.engines import engines
 from bench.relay import relay
 
 
@@ -17,6 +18,7 @@ def main() -> None:
 main.add_command(api)
 main.add_command(relay)
 main.add_command(auth)
+main.add_command(engines)
 
 if __name__ == "__main__":
     main(prog_name="bin/bench")

@@ -143,6 +143,7 @@ def _vsmgate(engine: str | None) -> Start:
             raise Unavailable("this vsmgate has no TLS on the client leg")
         room, port = ground.room("vsmgate"), free_port()
         lines = [f"port = {port}", "max_connections = 40000", "max_per_user = 20000"]
+        lines.append("max_unauthenticated_per_address = 20000")
         if "engine" in known:
             lines.append(f'engine = "{engine}"')
         if tls:

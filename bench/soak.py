@@ -44,6 +44,8 @@ stall_timeout = 4.0
 linger = 2.0
 drain = 0.0
 max_per_user = 100000
+max_unauthenticated = 100000
+max_unauthenticated_per_address = 100000
 [jobs]
 default_usecase = "soak"
 [authenticators.tokens]

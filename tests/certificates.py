@@ -27,21 +27,24 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, *names: str, file: str = "server") -> tuple[Path, Path]:
-        """Return the files of a certificate for ``names``, and of its key."""
+    def issue(self, *names: str, file: str = "server", days: float = 1) -> tuple[Path, Path]:
+        """Return the files of a certificate for ``names``, and of its key.
+
+        It is good for ``days`` from now; less than nothing has expired.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         san = x509.SubjectAlternativeName(
             [x509.DNSName(n) if n[-1].isalpha() else x509.IPAddress(ip_address(n)) for n in names]
         )
-        made = self._builder(subject, key).add_extension(san, critical=False)
+        made = self._builder(subject, key, days).add_extension(san, critical=False)
         certificate, secret = self._folder / f"{file}.crt", self._folder / f"{file}.key"
         certificate.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, secret
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
@@ -49,5 +52,5 @@ class Authority:
                 self._name, subject, key.public_key(), x509.random_serial_number()
             )
             .not_valid_before(now - DAY)
-            .not_valid_after(now + DAY)
+            .not_valid_after(now + days * DAY)
         )

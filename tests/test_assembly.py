@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
@@ -225,6 +226,32 @@ def test_errors_of_all_plugins_and_use_cases_come_together(world: World) -> None
         "bad.toml: launch.engine.image: 1 is not allowed: expected a string",
         "none.toml: launch.engine: no image is called none",
     ]
+
+
+def test_a_use_case_keeps_the_launchers_that_it_has_plans_for(world: World) -> None:
+    text = GOOD + "[launchers.spare]\nkind = 'engine'\n[launchers.door]\nkind = 'engine'\n"
+    both = usecase("demo", launcher="spare")
+    world.list.listed = [replace(both, fallbacks=("engine",))]
+    assert world.draft(text).usecases["demo"].choices == ("spare", "engine")
+    world.list.listed = [replace(both, fallbacks=("engine", "gone"))]
+    assert "no launcher 'gone' is configured" in world.refused(text)[0]
+    world.list.listed = [replace(both, launch={"other": {}}, fallbacks=("engine",))]
+    assert world.refused(text) == [
+        "demo.toml: launch.engine: is required: the launcher 'spare' is of kind 'engine'"
+    ]
+
+
+def test_a_launcher_without_a_plan_is_passed_over(world: World) -> None:
+    other = Factory("other")
+    known = world.factory
+
+    def factory(interface: InterfaceClass, kind: str, **error: str) -> Any:
+        return other if kind == "other" else known(interface, kind, **error)
+
+    world.factory = factory  # type: ignore[method-assign]
+    world.list.listed = [replace(usecase("demo", launcher="o"), fallbacks=("engine",))]
+    text = GOOD + "[launchers.o]\nkind = 'other'\n"
+    assert world.draft(text).usecases["demo"].choices == ("engine",)
 
 
 def test_errors_of_several_files_stay_apart(world: World) -> None:

@@ -129,6 +129,40 @@ def test_check_of_the_embedded_file_as_an_operator_runs_it(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def check_engines(file: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the check in a process of its own, whose reactor it may have."""
+    command = [sys.executable, "-c", "from vsmgate.cli import main; main()", "check", str(file)]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+    return subprocess.run(
+        [*command, "--engines", *more],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_check_tries_the_engines(file: Path) -> None:
+    before = sorted(file.parent.rglob("*"))
+    result = check_engines(file)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-2:] == ["  engines", "    local         ok"]
+    assert sorted(file.parent.rglob("*")) == before
+
+
+def test_check_tells_which_engine_fails(file: Path) -> None:
+    elsewhere = '[launchers.elsewhere]\nkind = "local"\nbind = "192.0.2.1"\n'
+    file.write_text(file.read_text() + elsewhere)
+    result = check_engines(file)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert "    local         ok" in lines
+    assert any("elsewhere" in line and "192.0.2.1" in line for line in lines)
+    assert "not every engine would take jobs" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_token_is_printed_and_only_its_digest_kept(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     result = run(

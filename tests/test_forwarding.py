@@ -17,6 +17,7 @@ def head(*forwarded: str, proto: str | None = None) -> RequestHead:
     return RequestHead(method="GET", target="/", headers=tuple(pairs))
 
 
+@pytest.mark.criterion("S-21")
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [

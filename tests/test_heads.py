@@ -138,6 +138,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.criterion("S-12")
 @pytest.mark.parametrize(("octets", "expected"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused(octets: bytes, expected: type[GatewayError]) -> None:
     assert outcome(octets) is expected
@@ -259,6 +260,7 @@ def test_status_line_without_reason() -> None:
     assert head == ResponseHead(status=101)
 
 
+@pytest.mark.criterion("S-11")
 def test_limits_are_exact() -> None:
     target = b"/" + b"a" * (MAX_TARGET - 1)
     head = parse_request(b"GET " + target + b" HTTP/1.1\r\nHost: x")

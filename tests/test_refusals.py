@@ -63,6 +63,7 @@ def test_reason_phrase_is_the_title() -> None:
     assert render_refusal(NoSuchJob(), "r").startswith(b"HTTP/1.1 404 No such job\r\n")
 
 
+@pytest.mark.criterion("S-24")
 def test_no_error_can_split_the_answer() -> None:
     class Odd(GatewayError):
         title = "a\r\nSet-Cookie: b\u2028c"

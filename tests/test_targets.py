@@ -15,6 +15,7 @@ NEVER = (
 )
 
 
+@pytest.mark.criterion("S-7")
 @pytest.mark.parametrize("address", NEVER)
 def test_some_addresses_are_never_dialled(address: str) -> None:
     everything = read_targets(["0.0.0.0/0", "::/0", "x"])
@@ -57,6 +58,7 @@ def test_without_a_list_every_other_machine_will_do() -> None:
         assert REMOTE.refusal("x", ip_address(address)) == ""
 
 
+@pytest.mark.criterion("S-7")
 @pytest.mark.parametrize(
     "host",
     [

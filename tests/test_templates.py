@@ -124,6 +124,7 @@ TEXT = st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["C
 NASTY = st.sampled_from(["$(id)", "{port}", "{{", "}", "' \"", "--b", "; rm", "\\", " ", "\t"])
 
 
+@pytest.mark.criterion("S-8")
 @given(TEXT | NASTY, TEXT | NASTY, st.lists(TEXT | NASTY))
 def test_text_never_changes_the_number_of_arguments(a: str, b: str, c: list[str]) -> None:
     assert argv(COMMAND, a=a, b=b, c=c) == [

@@ -6,13 +6,16 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
+from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 
 from vsmgate import __version__, config
 from vsmgate.auth.tokens import Token, add_token, new_token
 from vsmgate.draft import Draft, Part, draft, registry_of
+from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError
 from vsmgate.model import Secret
 
@@ -30,11 +33,19 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=_FILE)
 @click.option("--state-dir", type=_FILE, help="Check with this state directory.")
-def check(file: Path, state_dir: Path | None) -> None:
+@click.option("--engines", is_flag=True, help="Try each engine too; no job is started.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds that an engine may take.",
+)
+def check(file: Path, state_dir: Path | None, engines: bool, timeout: float) -> None:
     """Check the configuration FILE as a start of the gateway would, and change nothing.
 
     Plugins, their settings, use cases and their plans are read too. Every error is told
-    at once, and then the exit status is 1.
+    at once, and then the exit status is 1; so it is when an engine fails.
     """
     from twisted.internet import reactor
 
@@ -64,6 +75,25 @@ def check(file: Path, state_dir: Path | None) -> None:
     for plugin, trouble in sorted(registry.broken.items()):
         click.echo(f"warning: {plugin} cannot be used: {trouble}", err=True)
     _show(file, read, drafted)
+    if engines and read.role != "relay":  # a relay asks no engine
+        _try_engines(drafted, timeout)
+
+
+def _try_engines(drafted: Draft, timeout: float) -> None:
+    """Print how each engine is, and end the process."""
+
+    async def work(reactor: Any) -> None:
+        failed = False
+        click.echo("  engines")
+        async for name, problems in try_engines(drafted.launchers, timeout, reactor):
+            failed |= bool(problems)
+            for said in problems or ("ok",):
+                click.echo(f"    {name:<14}{said}")
+        if failed:
+            click.echo("not every engine would take jobs", err=True)
+            raise SystemExit(1)
+
+    react(work)
 
 
 @main.command()

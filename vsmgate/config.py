@@ -56,7 +56,9 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``[master]``: the REST face.
 
     ``allowed_origins``: exact origins (``https://vis.example.org``) whose pages may call
-    it. ``open_metrics``: serve ``/metrics`` without a token.
+    it. ``open_metrics``: serve ``/metrics`` without a token. ``head_timeout``: for a whole
+    request head, and for TLS before it. ``max_unauthenticated``: connections at a time that
+    have not shown a good token yet, of all addresses, and of one.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +66,9 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     allowed_origins: tuple[str, ...] = ()
     max_body: Count = 65536
     open_metrics: bool = False
+    head_timeout: Seconds = 8.0
+    max_unauthenticated: Count = 2048
+    max_unauthenticated_per_address: Count = 256
     tls: TlsConfig | None = None
 
 
@@ -83,7 +88,7 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     is ``sockets`` where the platform has epoll. TLS legs always use ``transports``.
     ``session_lifetime``: how long the cookie of a service's own pages is good.
     ``expiry``: what becomes of a relay whose token ends (see `vsmgate.relay.curfew`),
-    ``expiry_grace`` after that.
+    ``expiry_grace`` after that. ``max_unauthenticated``: as in ``[master]``.
     """
 
     host: str = "127.0.0.1"
@@ -99,6 +104,8 @@ class RelayConfig(Struct, frozen=True, forbid_unknown_fields=True):
     stall_timeout: Seconds = 120.0
     max_connections: Count = 10000
     max_per_user: Count = 64
+    max_unauthenticated: Count = 2048
+    max_unauthenticated_per_address: Count = 256
     drain: Annotated[float, Meta(ge=0)] = 30.0
     drain_spread: Annotated[float, Meta(ge=0)] = 5.0
     linger: Seconds = 10.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from twisted.internet.interfaces import IReactorCore
 from zope.interface.interface import InterfaceClass
 
@@ -183,7 +184,7 @@ class _Reader:
                         detail = f"{usecase.name!r} comes from {origins[usecase.name]} too"
                         raise ConfigError(origin, [Problem("name", f"{detail}; rename one")])
                     found[usecase.name], origins[usecase.name] = usecase, origin
-                    _check_plan(usecase, origin, launchers, config)
+                    found[usecase.name] = _with_plans(usecase, origin, launchers, config)
         default = config.jobs.default_usecase
         if complete and default not in found:
             detail = f"no use case is named {default!r}; known: {', '.join(sorted(found))}"
@@ -192,17 +193,32 @@ class _Reader:
         return found
 
 
-def _check_plan(
+def _with_plans(
     usecase: Usecase, origin: str, launchers: Mapping[str, Part], config: Config
-) -> None:
+) -> Usecase:
+    """Return a use case with those of its launchers that it has a plan for.
+
+    One at least it must have. Raises what is wrong between it, its plans and its launchers.
+    """
+    fitting = []
+    for name in usecase.choices:
+        if name not in config.launchers:
+            known = ", ".join(config.launchers) or "none"
+            detail = f"no launcher {name!r} is configured; known: {known}"
+            raise ConfigError(origin, [Problem("launcher", detail)])
+        part = launchers.get(name)  # if it is not there, what is wrong with it is known already
+        if part is None or part.factory.kind in usecase.launch:
+            fitting.append(name)
+    fitting = fitting or [usecase.launcher]
+    for name in fitting:
+        if name in launchers:
+            chosen = structs.replace(usecase, launcher=name)
+            _check_plan(chosen, origin, launchers[name])
+    return structs.replace(usecase, launcher=fitting[0], fallbacks=tuple(fitting[1:]))
+
+
+def _check_plan(usecase: Usecase, origin: str, part: Part) -> None:
     """Raise what is wrong between a use case, its plan and its launcher."""
-    if usecase.launcher not in config.launchers:
-        known = ", ".join(config.launchers) or "none"
-        detail = f"no launcher {usecase.launcher!r} is configured; known: {known}"
-        raise ConfigError(origin, [Problem("launcher", detail)])
-    part = launchers.get(usecase.launcher)
-    if part is None:
-        return  # what is wrong with the launcher itself is known already
     plan = read_plan(usecase, part.factory, origin)
     where = f"launch.{part.factory.kind}"
     problems = [

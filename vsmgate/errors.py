@@ -292,10 +292,17 @@ class ServiceRefused(ServiceError):
 
 
 class ServiceTlsFailed(ServiceError):
-    """The service does not speak TLS as it should, or is not who it should be."""
+    """The service does not speak TLS as it should, or is not who it should be.
+
+    ``finding``: which of `vsmgate.diagnosis.FINDINGS` it is.
+    """
 
     code = "service_tls"
     title = "The service's TLS cannot be trusted"
+
+    def __init__(self, detail: str = "", *, finding: str = "tls_failed") -> None:
+        super().__init__(detail)
+        self.finding = finding
 
 
 class TargetDenied(ServiceError):

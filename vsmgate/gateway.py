@@ -28,10 +28,13 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
@@ -94,23 +97,32 @@ class Gateway(MultiService):
         quota = Quota(
             jobs.max_per_user, jobs.max_total, jobs.over_quota == "queue", jobs.max_queued_per_user
         )
+        key = key_in(state_dir / "relay.key", KEY_SIZE)
+        secrets = JobSecrets(key)
         launchers = assembly.launchers if master else {}
         notice = 0.0 if alone else NOTICE
         self.drivers = {
-            name: Driver(name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice)
+            name: Driver(
+                name, launcher, assembly.plan, self._book, jobs, reactor, wall, notice, secrets
+            )
             for name, launcher in launchers.items()
         }
+        for driver in self.drivers.values():
+            driver.submitter.peers.update({n: d.accept for n, d in self.drivers.items()})
         assembly.nudges.update({n: driver.ticker.nudge for n, driver in self.drivers.items()})
         self._activity = Activity(self._book, reactor, wall, jobs.idle_timeout)
         self._dialler = Dialler(reactor)
-        access = self._access = Access(
+        access = Access(
             self._book,
             assembly.store,
             assembly.authenticators,
             wall,
             self._activity.note,
             assembly.rules,
+            Sessions(key, config.relay.session_lifetime),
+            secrets,
         )
+        doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -121,6 +133,7 @@ class Gateway(MultiService):
             quota,
             reactor,
             wall,
+            doctor,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -128,7 +141,8 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
-            prober = Prober(self._book, reactor, wall, self._dialler, assembly.rules)
+            self._book.watch(Chronicle().note)
+            prober = Prober(self._book, reactor, wall, doctor)
             reaper = Reaper(
                 self._book,
                 assembly.store,
@@ -140,8 +154,8 @@ class Gateway(MultiService):
                 reactor,
                 wall,
             )
-            tickers = [driver.ticker for driver in self.drivers.values()]
-            self._watching += [*tickers, prober, reaper.ticker]
+            driving = [s for driver in self.drivers.values() for s in driver.services]
+            self._watching += [*driving, prober, reaper.ticker]
         self._certificates = {
             where: Certificates(face.tls, f"{where}.tls")
             for where, face in (("master", config.master), ("relay", config.relay))
@@ -188,9 +202,6 @@ class Gateway(MultiService):
     async def _start(self) -> None:
         for lock in self._locks:
             lock.acquire()
-        if self.relay in self._faces:
-            key = key_in(self.state_dir / "relay.key", KEY_SIZE)
-            self._access.sessions = Sessions(key, self.config.relay.session_lifetime)
         await self._assembly.store.open()
         await self._book.load()
         if self._ending:

@@ -42,6 +42,7 @@ __all__ = [
     "Context",
     "IAuthenticator",
     "IAuthenticatorFactory",
+    "IEngineCheck",
     "IExtendable",
     "IJobStore",
     "IJobStoreFactory",
@@ -177,6 +178,20 @@ class IExtendable(Interface):
         """Let the engine end the job ``lifetime`` seconds after its start instead.
 
         Fails with `EngineRefused` when the engine does not allow it.
+        """
+
+
+class IEngineCheck(Interface):
+    """Provided by a launcher that can try its engine without starting a job.
+
+    ``vsmgate check FILE --engines`` asks it; of other launchers a `find` must succeed.
+    """
+
+    async def check_engine() -> Sequence[str]:
+        """Return what would keep jobs from running, a sentence each with its remedy.
+
+        Told to the operator: it may name paths and addresses, never secrets. It starts no
+        job and leaves nothing behind; a failure with `EngineError` is told too.
         """
 
 

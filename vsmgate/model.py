@@ -176,7 +176,11 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A use case's limits of time; None takes the gateway's."""
+    """A use case's limits of time; None takes the gateway's.
+
+    ``start_timeout`` bounds the time in ``starting``, and again the time from running until
+    every service answers.
+    """
 
     queue_timeout: Seconds | None = None
     start_timeout: Seconds | None = None
@@ -190,7 +194,8 @@ class Usecase(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 
     ``services``: name -> `Service`. ``parameters``: a JSON Schema (2020-12) of an
     object. ``launch``: engine kind -> what that engine needs to run it (the plan, read
-    by the launcher's own type). ``launcher``: the name of a configured launcher.
+    by the launcher's own type). ``launcher``: the name of a configured launcher, and
+    ``fallbacks`` those that are tried after it, in order of preference.
     """
 
     name: UsecaseName
@@ -202,6 +207,12 @@ class Usecase(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     parameters: dict[str, Any] = {}
     limits: Limits = Limits()
     tokenless: bool = False
+    fallbacks: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All launchers that may run it, the preferred one first."""
+        return (self.launcher, *self.fallbacks)
 
 
 class Endpoint(Struct, frozen=True):
@@ -222,6 +233,7 @@ class QueuePlace(Struct, frozen=True, omit_defaults=True):
 class Timings(Struct, frozen=True, omit_defaults=True):
     """Moments of a job's start (Unix seconds), from which both shares follow.
 
+    ``starting_at``: since when the engine prepares it, without a break.
     ``last_refusal``: the last probe that failed; the services' own start-up ended
     after it, so ``ready_at - last_refusal`` bounds what the gateway added by probing.
     """
@@ -230,15 +242,17 @@ class Timings(Struct, frozen=True, omit_defaults=True):
     running_at: float | None = None
     last_refusal: float | None = None
     ready_at: float | None = None
+    starting_at: float | None = None
 
 
 class Job(Struct, frozen=True, omit_defaults=True):
     """One start of a use case by one owner.
 
     ``usecase`` is the use case as it was when the job started: a later change of its
-    file does not reach a running job. ``end_time`` is when it will end at the latest.
-    ``revision`` grows with every stored change, over all jobs. ``held``: it waits for
-    quota and has not been given to its engine.
+    file does not reach a running job. Its ``launcher`` is the one that has the job, and its
+    ``fallbacks`` those that could still be tried; ``launcher_reason`` says why. ``end_time``
+    is when it will end at the latest. ``revision`` grows with every stored change, over all
+    jobs. ``held``: it waits for quota and has not been given to its engine.
     """
 
     id: str
@@ -264,6 +278,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     stale_since: float | None = None
     log_tail: str = ""
     revision: int = 0
+    launcher_reason: str = ""
 
     @property
     def tag(self) -> str:

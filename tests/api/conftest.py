@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from vsmgate.api.metrics import Metrics
 from vsmgate.api.service import ApiService
 from vsmgate.config import MasterConfig, RelayConfig
+from vsmgate.diagnosis import Diagnosis, Finding, failure, passed
 from vsmgate.errors import (
     IdempotencyMismatch,
     NoSuchJob,
@@ -71,6 +72,7 @@ class FakeDesk:
         self.trouble: list[str] = []
         self.waiting: list[Deferred[None]] = []
         self.cancelled = 0
+        self.left: float | None = None
         self.asked: list[tuple[Any, ...]] = []
         self.users = {
             ANN: Identity("ann", ("staff",), 2e9, "tokens"),
@@ -177,6 +179,16 @@ class FakeDesk:
             raise NoSuchService("The job has no such service.")
         secret = Secret("s3cret-ticket")
         return secret, Ticket(secret.digest(), job.id, service, identity, 1_060.0)
+
+    async def diagnose(self, identity: Identity, job_id: str) -> Diagnosis:
+        job = self._own(identity, job_id)
+        engine = passed("engine", "local runs the job.")
+        tcp = failure("tcp", Finding("tcp_refused", "127.0.0.1:5000 refused the connection"), 0.1)
+        charts = dict.fromkeys(job.usecase.services, (engine, tcp))
+        return Diagnosis(job.id, job.state, False, "It does not answer.", charts)
+
+    def expires_in(self, identity: Identity) -> float | None:
+        return self.left
 
     def usage(self, identity: Identity) -> tuple[int, int | None]:
         return sum(1 for job in self.jobs.values() if job.owner == identity.subject), 4

@@ -30,6 +30,7 @@ def test_an_allowed_origin_is_echoed(
     assert headers["Vary"] == "Origin"
 
 
+@pytest.mark.criterion("S-25")
 @pytest.mark.parametrize(
     "origin",
     [
@@ -71,6 +72,7 @@ def test_plain_options(face: Any) -> None:
     assert face.ask("OPTIONS", "/nothing", token=None).status == 404
 
 
+@pytest.mark.criterion("S-25")
 def test_a_form_of_another_page_can_do_nothing(face: Any) -> None:
     form = "application/x-www-form-urlencoded"
     body = b"usecase=demo"

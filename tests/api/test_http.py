@@ -10,6 +10,8 @@ import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from tests.api.conftest import Face
+from vsmgate.config import MasterConfig
 from vsmgate.errors import GatewayError
 
 HOST = b"Host: h\r\n"
@@ -46,6 +48,7 @@ def test_method_not_allowed(face: Any, method: str, target: str, allow: str) -> 
     assert (answer.status, answer.headers["Allow"]) == (405, allow)
 
 
+@pytest.mark.criterion("S-30")
 def test_what_every_answer_has(face: Any) -> None:
     job = face.job()
     for method, target in [
@@ -129,6 +132,7 @@ def test_an_octet_at_a_time(face: Any) -> None:
     assert answers(said) == [201, 200]
 
 
+@pytest.mark.criterion("S-11", "S-12")
 @pytest.mark.parametrize(
     ("octets", "status"),
     [
@@ -234,7 +238,7 @@ def test_a_refusal_tells_the_page_too(face: Any) -> None:
 
 def test_an_idle_connection_ends(face: Any) -> None:
     wire = face.wire()
-    face.clock.advance(59)
+    face.clock.advance(7)
     assert answers(wire.send(GET + b"\r\n")) == [200]
     face.clock.advance(59)
     assert not wire.closing
@@ -243,18 +247,47 @@ def test_an_idle_connection_ends(face: Any) -> None:
     assert wire.transport.value().count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.parametrize("head", [GET, GET + b"Content-Length: 900\r\n\r\n"])
-def test_a_slow_request_ends(face: Any, head: bytes) -> None:
+@pytest.mark.criterion("S-10")
+@pytest.mark.parametrize(
+    ("head", "seconds"), [(GET, 8), (GET + b"Content-Length: 900\r\n\r\n", 60)]
+)
+def test_a_slow_request_ends(face: Any, head: bytes, seconds: int) -> None:
+    for before in (b"", GET + b"\r\n"):  # the first of a connection, and a later one
+        wire = face.wire()
+        wire.send(before)
+        wire.send(head)
+        for _ in range(seconds - 1):
+            face.clock.advance(1)
+            assert not wire.send(b"X")
+        assert not wire.closing
+        wire.transport.clear()
+        face.clock.advance(2)
+        assert answers(wire.transport.value()) == [408]
+        assert wire.closing
+
+
+def test_who_says_nothing_goes(face: Any) -> None:
     wire = face.wire()
-    wire.send(head)
-    for _ in range(11):
-        face.clock.advance(5)
-        assert not wire.send(b"X")
+    face.clock.advance(7)
     assert not wire.closing
-    wire.transport.clear()
-    face.clock.advance(6)
-    assert answers(wire.transport.value()) == [408]
+    face.clock.advance(2)
     assert wire.closing
+    assert not wire.transport.value()
+
+
+@pytest.mark.criterion("S-10")
+def test_few_may_wait_at_the_door() -> None:
+    face = Face(master=MasterConfig(port=0, max_unauthenticated_per_address=2))
+    known, waiting, refused = face.wire(), face.wire(), face.wire()
+    assert answers(refused.transport.value()) == [429]
+    assert answers(known.send(GET + TOKEN + b"\r\n")) == [200]  # healthz asks for no token
+    refused = face.wire()
+    assert answers(refused.transport.value()) == [429]
+    assert answers(known.send(b"GET /v1/me HTTP/1.1\r\n" + HOST + TOKEN + b"\r\n")) == [200]
+    again = face.wire()
+    assert not again.transport.value()
+    waiting.hang_up()
+    assert not face.wire().transport.value()
 
 
 def test_the_clock_stands_while_a_call_is_served(face: Any) -> None:
@@ -267,6 +300,7 @@ def test_the_clock_stands_while_a_call_is_served(face: Any) -> None:
     assert not wire.closing
 
 
+@pytest.mark.criterion("S-30")
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), GatewayError("secret")])
 def test_our_own_faults_are_opaque(
     face: Any, error: Exception, flush_logged: Callable[..., list[Failure]]

@@ -82,6 +82,11 @@ def test_job_metrics(face: Any) -> None:
     assert numbers[f"vsmgate_job_queue_seconds_sum {labels}"] == 1.5
     failures = [name for name in numbers if name.startswith("vsmgate_job_failures_total")]
     assert failures == ["vsmgate_job_failures_total reason=out_of_memory"]
+    ended = {name: n for name, n in numbers.items() if name.startswith("vsmgate_jobs_ended_total")}
+    assert ended == {
+        "vsmgate_jobs_ended_total launcher=local, reason=out_of_memory, state=failed": 1,
+        "vsmgate_jobs_ended_total launcher=local, reason=walltime, state=expired": 1,
+    }
 
 
 def test_relay_metrics(face: Any) -> None:

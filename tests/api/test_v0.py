@@ -10,7 +10,8 @@ import pytest
 from vsmgate.config import RelayConfig
 from vsmgate.errors import EngineUnreachable, Forbidden, QuotaExceeded
 from vsmgate.lifecycle import State
-from vsmgate.model import Reason
+from vsmgate.model import QueuePlace, Reason
+from vsmgate.reasons import REASONS
 
 
 def test_start(face: Any) -> None:
@@ -135,6 +136,7 @@ def test_status_ready(face: Any) -> None:
         "ready": True,
         "state": "ready",
         "reason": None,
+        "queue": None,
         "services": {
             "renderer": {"ready": True, "url": f"{url}/renderer"},
             "backend": {"ready": True, "url": f"{url}/backend"},
@@ -154,6 +156,26 @@ def test_status_waiting(face: Any, state: str) -> None:
     assert status["state"] == state
     assert "job_url" not in status
     assert status["services"]["backend"]["ready"] is (state == "running")
+
+
+def test_status_says_why_and_what_helps(face: Any) -> None:
+    job = face.job(
+        state=State.QUEUED,
+        reason=Reason("held", "The job is held.", "JobHeldUser"),
+        queue=QueuePlace(3, "held", 2_000.0),
+    )
+    status = face.ask("GET", f"/status/{job.id}").json
+    assert status["reason"] == {
+        "code": "held",
+        "message": "The job is held.",
+        "native": "JobHeldUser",
+        "remedy": REASONS["held"].remedy,
+    }
+    assert status["queue"] == {
+        "position": 3,
+        "reason": "held",
+        "estimated_start": "1970-01-01T00:33:20Z",
+    }
 
 
 def test_status_stale(face: Any) -> None:
@@ -176,6 +198,7 @@ def test_status_of_an_ended_job_is_no_status(face: Any) -> None:
     assert answer.json["code"] == "job_ended"
     assert answer.json["state"] == "expired"
     assert answer.json["reason"]["code"] == "walltime"
+    assert answer.json["reason"]["remedy"] == REASONS["walltime"].remedy
     # A client that tests no status must not take this for one that waits.
     assert not {"job_running", "end_time", "brayns_started"} & answer.json.keys()
 
@@ -209,6 +232,7 @@ def test_stop(face: Any) -> None:
     assert face.ask("POST", f"/stop/{again.id}").json == {"job_id": again.id, "state": "expired"}
 
 
+@pytest.mark.criterion("S-2")
 @pytest.mark.parametrize(("method", "path"), [("GET", "/status/"), ("POST", "/stop/")])
 def test_foreign_and_unknown_jobs_are_the_same(face: Any, method: str, path: str) -> None:
     foreign = face.job(owner="bob").id
@@ -221,6 +245,7 @@ def test_foreign_and_unknown_jobs_are_the_same(face: Any, method: str, path: str
     assert face.desk.jobs[foreign].state is State.READY
 
 
+@pytest.mark.criterion("S-1")
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/start"), ("GET", "/status/x"), ("POST", "/stop/x")]
 )

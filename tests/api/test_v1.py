@@ -94,6 +94,7 @@ def test_job(face: Any) -> None:
         "parameters": {},
         "owner": "ann",
         "launcher": "local",
+        "launcher_reason": None,
         "engine_ref": "4711",
         "state": "ready",
         "reason": None,
@@ -121,6 +122,8 @@ def test_job(face: Any) -> None:
             "self": f"/v1/jobs/{job.id}",
             "usecase": "/v1/usecases/demo",
             "logs": f"/v1/jobs/{job.id}/logs",
+            "events": f"/v1/jobs/{job.id}/events",
+            "doctor": f"/v1/jobs/{job.id}/doctor",
             "extend": f"/v1/jobs/{job.id}/extend",
             "tickets": f"/v1/jobs/{job.id}/tickets",
         },
@@ -284,6 +287,7 @@ def test_me(face: Any) -> None:
     }
 
 
+@pytest.mark.criterion("S-2")
 @pytest.mark.parametrize(
     ("method", "tail"),
     [

@@ -215,6 +215,7 @@ def _signed_with(issuer: Issuer, name: str, **head: object) -> str:
     return jwt.encode(claims, rsa_key(name), "RS256", {"kid": "k1", **head})
 
 
+@pytest.mark.criterion("S-1")
 @pytest.mark.parametrize("which", BAD)
 @pytest_twisted.ensureDeferred
 async def test_s1_what_stands_for_nobody(
@@ -245,6 +246,7 @@ async def test_what_is_not_this_issuers_costs_it_nothing(which: str, issuer: Iss
 # -- S-16 --------------------------------------------------------------------------------
 
 
+@pytest.mark.criterion("S-16")
 @pytest_twisted.ensureDeferred
 async def test_s16_a_flood_of_unknown_kids_is_one_question(
     issuer: Issuer, sso: JwtAuthenticator
@@ -262,6 +264,7 @@ async def test_s16_a_flood_of_unknown_kids_is_one_question(
     assert issuer.asked[CERTS] == 2
 
 
+@pytest.mark.criterion("S-16")
 @pytest_twisted.ensureDeferred
 async def test_s16_keys_serve_while_the_issuer_is_away_for_an_hour(
     issuer: Issuer, sso: JwtAuthenticator
@@ -310,6 +313,7 @@ async def test_s16_a_silent_issuer_holds_up_the_first_only(
     issuer.clock.advance(3.0)
 
 
+@pytest.mark.criterion("S-16")
 @pytest.mark.parametrize("mode", ["down", "silent", "redirect"])
 @pytest_twisted.ensureDeferred
 async def test_s16_never_fetched_means_unavailable(
@@ -361,6 +365,7 @@ async def test_s16_a_key_set_that_is_none(jwks: Any, issuer: Issuer, sso: JwtAut
         await sso.authenticate(issuer.token())
 
 
+@pytest.mark.criterion("S-16")
 @pytest_twisted.ensureDeferred
 async def test_s16_a_key_set_that_is_too_large(issuer: Issuer, sso: JwtAuthenticator) -> None:
     issuer.jwks = {"keys": [rsa_jwk("k1")], "padding": "x" * 262144}
@@ -389,6 +394,7 @@ async def test_all_wait_for_one_answer_and_who_leaves_disturbs_nobody(
 # -- S-17 --------------------------------------------------------------------------------
 
 
+@pytest.mark.criterion("S-17")
 @pytest_twisted.ensureDeferred
 async def test_s17_rotation(issuer: Issuer, sso: JwtAuthenticator) -> None:
     await sso.authenticate(issuer.token("k1"))
@@ -400,6 +406,7 @@ async def test_s17_rotation(issuer: Issuer, sso: JwtAuthenticator) -> None:
     assert "does not have" in await refusal(sso, issuer.token("k1"))
 
 
+@pytest.mark.criterion("S-17")
 @pytest_twisted.ensureDeferred
 async def test_s17_a_withdrawn_key_is_refused_within_the_caches_time(
     issuer: Issuer, sso: JwtAuthenticator

@@ -149,6 +149,7 @@ async def test_a_token_ends(kind: str, provider: NanoIdp, house: House) -> None:
     assert "expired" in await nobody(sso, token)
 
 
+@pytest.mark.criterion("S-17")
 @pytest_twisted.ensureDeferred
 async def test_s17_rotation(provider: NanoIdp, house: House) -> None:
     sso = house.make("jwt")

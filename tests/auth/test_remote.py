@@ -179,6 +179,7 @@ async def test_what_cannot_be_a_token_is_not_asked_about(
 # -- S-19 --------------------------------------------------------------------------------
 
 
+@pytest.mark.criterion("S-19")
 @pytest_twisted.ensureDeferred
 async def test_s19_a_flood_of_bad_tokens(
     issuer: Issuer, sso: RemoteAuthenticator, logged: list[LogEvent]

@@ -135,9 +135,9 @@ class Gateway:
         except urllib.error.HTTPError as refused:
             return Answer(refused.code, refused.reason, refused.headers, refused.read())
 
-    def until(self, true: Callable[[], Any], what: str) -> Any:
+    def until(self, true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """Return the first true value of ``true``, asked again and again."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             value = true()
             if value:

@@ -240,6 +240,22 @@ def test_the_door(gateway: Gateway) -> None:
     assert refused(once) == 401
 
 
+def test_the_demo_answers_nobody_but_the_gateway(gateway: Gateway) -> None:
+    job_id = gateway.start_demo()
+    (file,) = gateway.state_dir.rglob("request.json")
+    service = json.loads(file.read_text())["services"]["renderer"]
+    secret = service["environment"]["VSMGATE_SECRET"]
+    assert file.stat().st_mode & 0o077 == 0
+    direct = f"ws://127.0.0.1:{service['port']}/"
+    assert refused(direct) == 401
+    assert refused(direct, additional_headers={"Authorization": f"Bearer {gateway.token}"}) == 401
+    assert refused(direct, additional_headers={"Authorization": f"Bearer {secret}"}) == 101
+    seen = gateway.ask("GET", f"/v1/jobs/{job_id}").body + gateway.log.encode()
+    for kept in gateway.state_dir.glob("*.sqlite*"):
+        seen += kept.read_bytes()
+    assert secret.encode() not in seen
+
+
 def test_early_death_tells_why(gateway: Gateway) -> None:
     job_id = gateway.start_demo()
     for pid in gateway.job_processes(job_id):

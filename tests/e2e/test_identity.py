@@ -88,6 +88,7 @@ def handshake(gateway: Gateway, job_id: str, token: str) -> int:
     return 101
 
 
+@pytest.mark.criterion("S-2")
 def test_a_users_token_opens_that_users_jobs_only(gateway: Gateway, provider: NanoIdp) -> None:
     alice, bob = provider.token("alice"), provider.token("bob")
     me: Any = gateway.ask("GET", "/v1/me", token=alice).json
@@ -130,6 +131,7 @@ def test_a_users_token_opens_that_users_jobs_only(gateway: Gateway, provider: Na
         assert token.rpartition(".")[2] not in gateway.log
 
 
+@pytest.mark.criterion("S-15")
 def test_s15_a_relay_ends_with_its_token(
     make_sso: Callable[[list[str]], Gateway], provider: NanoIdp
 ) -> None:

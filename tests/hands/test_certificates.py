@@ -49,6 +49,7 @@ def subject(connection: SSL.Connection) -> str:
     return found.subject.rfc4514_string().removeprefix("CN=")
 
 
+@pytest.mark.criterion("S-22")
 def test_http_1_1_is_chosen_and_nothing_below_tls_1_2(tmp_path: Path) -> None:
     files = Authority(tmp_path).issue("a.example.org")
     server = Certificates(config(files), "relay.tls")

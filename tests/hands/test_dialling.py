@@ -92,6 +92,7 @@ def test_an_address_is_dialled_at_once() -> None:
     assert bench.names.asked == 0
 
 
+@pytest.mark.criterion("S-7")
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "2130706433", "a b", "", "x" * 999]
 )
@@ -108,6 +109,7 @@ def test_nothing_is_sent_to_what_is_refused(host: str) -> None:
     assert host == "" or host not in error.detail, "the client learns nothing of the inside"
 
 
+@pytest.mark.criterion("S-7")
 def test_a_name_is_asked_for_once_and_what_was_judged_is_dialled() -> None:
     bench = Bench(["10.0.0.1"], ["127.0.0.1"])
     bench.connect("flips.example.org")

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.probes import probe
-from vsmgate.model import Endpoint, Health
+from vsmgate.model import Endpoint, Health, Secret, Service
 from vsmgate.targets import ANYWHERE
 from vsmgate.testing.deferreds import deferred
 
@@ -21,7 +21,7 @@ TCP = Health(timeout=0.3)
 WEBSOCKET = Health(kind="websocket", timeout=0.3)
 
 
-class Service(Protocol):
+class Listener(Protocol):
     """Answers with fixed octets; ``asked`` is what it was asked."""
 
     def __init__(self, answer: bytes | None) -> None:
@@ -38,27 +38,27 @@ class Service(Protocol):
 
 
 class Host:
-    """Listens with `Service` on a free port."""
+    """Listens with `Listener` on a free port."""
 
     def __init__(self) -> None:
         from twisted.internet import reactor as running
 
         reactor: Any = running
         self.answer: bytes | None = None
-        self.seen: list[Service] = []
+        self.seen: list[Listener] = []
         self.dialler = Dialler(reactor)
         factory = Factory.forProtocol(self._make)  # type: ignore[arg-type]
         self.port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.endpoint = Endpoint("127.0.0.1", self.port.getHost().port)
 
-    def _make(self) -> Service:
-        self.seen.append(Service(self.answer))
+    def _make(self) -> Listener:
+        self.seen.append(Listener(self.answer))
         return self.seen[-1]
 
     async def outcome(self, answer: bytes | None, health: Health) -> type[ServiceError] | None:
         self.answer = answer
         try:
-            await probe(self.dialler, self.endpoint, ANYWHERE, "/ws", health)
+            await probe(self.dialler, self.endpoint, ANYWHERE, Service(path="/ws", health=health))
         except ServiceError as error:
             return type(error)
         return None
@@ -91,6 +91,14 @@ async def test_a_websocket_wants_a_101(host: Host) -> None:
 
 
 @deferred
+async def test_a_service_is_shown_the_jobs_secret(host: Host) -> None:
+    host.answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    service = Service(health=WEBSOCKET, secret=True)
+    await probe(host.dialler, host.endpoint, ANYWHERE, service, Secret("of-the-job"))
+    assert b"\r\nAuthorization: Bearer of-the-job\r\n\r\n" in host.seen[0].asked
+
+
+@deferred
 async def test_tcp_is_content_with_the_connection(host: Host) -> None:
     assert await host.outcome(None, TCP) is None
 
@@ -107,4 +115,4 @@ async def test_nobody_there() -> None:
     await gone.port.stopListening()
     for health in (HTTP, TCP, WEBSOCKET):
         with pytest.raises(ServiceRefused, match="refused"):
-            await probe(gone.dialler, gone.endpoint, ANYWHERE, "/", health)
+            await probe(gone.dialler, gone.endpoint, ANYWHERE, Service(health=health))

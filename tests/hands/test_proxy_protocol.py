@@ -41,6 +41,7 @@ def test_the_front_itself_has_no_client() -> None:
     assert read_header(unix) == (None, 232)
 
 
+@pytest.mark.criterion("S-21")
 @pytest.mark.parametrize(
     "data",
     [

@@ -19,7 +19,7 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.probes import probe
 from vsmgate.hands.tls import tls_layer
-from vsmgate.model import Endpoint, Health, ServiceTls
+from vsmgate.model import Endpoint, Health, Service, ServiceTls
 from vsmgate.targets import ANYWHERE
 
 
@@ -166,10 +166,12 @@ async def test_a_probe_verifies_too(tmp_path: Path) -> None:
     async with serving(tmp_path, authority, "127.0.0.1") as server:
         dialler, health = Dialler(reactor), Health(http="/healthz")
         good = ServiceTls(ca=str(authority.ca))
-        await probe(dialler, server.endpoint, ANYWHERE, "/", health, good)
-        await probe(dialler, server.endpoint, ANYWHERE, "/", Health(), good)
+        await probe(dialler, server.endpoint, ANYWHERE, Service(health=health, tls=good))
+        await probe(dialler, server.endpoint, ANYWHERE, Service(tls=good))
         for kind in (health, Health()):
+            unknown = Service(health=kind, tls=ServiceTls())
             with pytest.raises(ServiceTlsFailed):
-                await probe(dialler, server.endpoint, ANYWHERE, "/", kind, ServiceTls())
+                await probe(dialler, server.endpoint, ANYWHERE, unknown)
+        websocket = Service(health=Health(kind="websocket"), tls=good)
         with pytest.raises(BadHandshake):
-            await probe(dialler, server.endpoint, ANYWHERE, "/", Health(kind="websocket"), good)
+            await probe(dialler, server.endpoint, ANYWHERE, websocket)

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
+from vsmgate.hands.dialling import Dialler
 from vsmgate.interfaces import IAuthenticator
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.desk import JobDesk
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Limits, Quota, Secret, Service, Usecase
+from vsmgate.sessions import KEY_SIZE, Sessions
+from vsmgate.targets import ANYWHERE
 from vsmgate.testing.launchers import ScriptedJob, ScriptedLauncher
 from vsmgate.testing.memory_store import MemoryStore
 
@@ -48,19 +54,22 @@ class Names:
 
 
 class House:
-    """Everything of ``vsmgate.jobs`` but the prober; `crash` starts it anew."""
+    """Everything of ``vsmgate.jobs`` but the prober; `crash` starts it anew.
+
+    ``fallbacks``: of the use case; the launcher ``spare`` is there besides ``engine``.
+    """
 
     def __init__(self, **config: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.store = MemoryStore(self.clock.seconds)
         self.engine: dict[str, ScriptedJob] = {}
+        self.spare_engine: dict[str, ScriptedJob] = {}
         quota = config.pop("quota", Quota())
         limits = config.pop("limits", Limits())
         self._notice = config.pop("notice", 0.0)
-        self.usecase = Usecase(
-            DEMO.name, DEMO.launcher, DEMO.services, DEMO.launch, parameters=SCHEMA, limits=limits
-        )
+        fallbacks = config.pop("fallbacks", ())
+        self.usecase = replace(DEMO, limits=limits, fallbacks=fallbacks)
         self._config = JobsConfig(**config)
         self._quota = quota
         self.result(self.store.open())
@@ -72,18 +81,20 @@ class House:
         self.book = JobBook(self.store)
         self.result(self.book.load())
         self.launcher = ScriptedLauncher(self.engine)
-        self.driver = Driver(
-            "engine",
-            self.launcher,
-            lambda job: None,
-            self.book,
-            config,
-            clock,
-            clock.seconds,
-            self._notice,
-        )
+        self.spare = ScriptedLauncher(self.spare_engine)
+
+        def drive(name: str, launcher: ScriptedLauncher) -> Driver:
+            plans, wall = (lambda job: None), clock.seconds
+            return Driver(name, launcher, plans, self.book, config, clock, wall, self._notice)
+
+        drivers = {
+            name: drive(name, launcher)
+            for name, launcher in (("engine", self.launcher), ("spare", self.spare))
+        }
+        for driver in drivers.values():
+            driver.submitter.peers.update({n: d.accept for n, d in drivers.items()})
+        self.driver = drivers["engine"]
         self.trouble: dict[str, str] = {}
-        drivers = {"engine": self.driver}
         self.activity = Activity(self.book, clock, clock.seconds)
         self.reaper = Reaper(
             self.book,
@@ -96,7 +107,19 @@ class House:
             clock,
             clock.seconds,
         )
-        self.access = Access(self.book, self.store, [Names()], clock.seconds, self.activity.note)
+        self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+        self.access = Access(
+            self.book,
+            self.store,
+            [Names()],
+            clock.seconds,
+            self.activity.note,
+            sessions=self.sessions,
+        )
+        self.network = MemoryReactorClock()
+        self.doctor = Doctor(
+            self.access, drivers, Dialler(self.network), {"engine": ANYWHERE}, clock.seconds
+        )
         self.desk = JobDesk(
             self.book,
             self.store,
@@ -107,8 +130,13 @@ class House:
             self._quota,
             clock,
             clock.seconds,
+            self.doctor,
         )
-        self.services = (self.driver.ticker, self.reaper.ticker, self.activity.ticker)
+        self.services = (
+            *(service for driver in drivers.values() for service in driver.services),
+            self.reaper.ticker,
+            self.activity.ticker,
+        )
         for service in self.services:
             service.startService()
         self.clock.advance(0)

@@ -8,11 +8,9 @@ from tests.jobs.rig import ALICE, BOB, House, make_ready
 from vsmgate.errors import JobEnded, NoSuchJob, Unauthenticated
 from vsmgate.model import Secret
 from vsmgate.relay.desk import Credential
-from vsmgate.sessions import KEY_SIZE, Sessions
 
 
 def test_a_session_admits_like_the_credential_it_was_made_from(house: House) -> None:
-    house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
     job = make_ready(house, house.start())
     shown = Credential("bearer", Secret("alice"))
     target = house.result(house.access.admit(job.id, "renderer", shown))
@@ -30,7 +28,6 @@ def test_a_session_admits_like_the_credential_it_was_made_from(house: House) -> 
 
 
 def test_a_session_ends(house: House) -> None:
-    house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
     job = make_ready(house, house.start())
     shown = Credential("bearer", Secret("alice"))
     session = house.access.session(house.result(house.access.admit(job.id, "renderer", shown)))
@@ -41,7 +38,7 @@ def test_a_session_ends(house: House) -> None:
 
 def test_the_owner_counts_not_the_session(house: House) -> None:
     """Also a session that the gateway itself signed gives nobody another's job."""
-    sessions = house.access.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+    sessions = house.sessions
     job = make_ready(house, house.start())
     forged = sessions.make(job.id, "renderer", BOB, house.clock.seconds())
     with pytest.raises(NoSuchJob):

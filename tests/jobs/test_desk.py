@@ -68,6 +68,7 @@ def everything_bob_tries(house: House, job_id: str) -> list[tuple[type, str]]:
     return seen
 
 
+@pytest.mark.criterion("S-2")
 def test_anothers_job_is_like_an_unknown_one(house: House) -> None:
     job = make_ready(house, house.start())
     foreign = everything_bob_tries(house, job.id)
@@ -96,6 +97,7 @@ def test_the_relay_is_told_where_to_dial(house: House) -> None:
         house.result(house.access.admit(job.id, "renderer", bearer("alice")))
 
 
+@pytest.mark.criterion("S-4")
 def test_a_ticket_opens_its_own_door_once(house: House) -> None:
     job = make_ready(house, house.start())
     secret, ticket = house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))

@@ -23,6 +23,11 @@ if behaviour == "finishes":
     sys.exit(0)
 if behaviour == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if behaviour == "greedy":  # two processes, so that each has less than both
+    child = os.fork() == 0
+    kept = os.urandom(4096) * 15_000
+    if child:
+        signal.pause()
 if behaviour == "runaway" and os.fork() == 0:
     # A child that leaves the session, as daemons do.
     os.setsid()

@@ -10,12 +10,12 @@ from msgspec import convert
 from msgspec.structs import replace
 from twisted.internet.task import deferLater
 
-from tests.launchers.slurm_cluster import PATIENCE, SlurmCluster
 from vsmgate.interfaces import Context
 from vsmgate.launchers.slurm import SlurmLauncher, SlurmLauncherFactory
 from vsmgate.launchers.slurm_plan import SlurmPlan
-from vsmgate.launchers.slurm_settings import SlurmSettings
+from vsmgate.launchers.slurm_settings import RestSettings, SlurmSettings
 from vsmgate.model import Launch, Observation, Phase, Service, Usecase, new_job_id
+from vsmgate.simulators.slurm_cluster import PATIENCE, SlurmCluster
 
 SERVICE = Path(__file__).with_name("service.py")
 T = TypeVar("T")
@@ -46,7 +46,13 @@ def launch_of(
 class SlurmRig:
     """A launcher on a real cluster; its jobs are over at the end."""
 
-    def __init__(self, reactor: Any, cluster: SlurmCluster, state_dir: Path) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: SlurmCluster,
+        state_dir: Path,
+        rest: RestSettings | None = None,
+    ) -> None:
         self.reactor = reactor
         self.cluster = cluster
         self.state_dir = state_dir
@@ -59,6 +65,7 @@ class SlurmRig:
             conf=str(cluster.conf),
             poll_every=0.0,
             extend=True,
+            rest=rest,
         )
         self.launcher = self.again()
         self.tags: list[str] = []

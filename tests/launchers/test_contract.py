@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from msgspec import convert
 
+from tests.launchers.ecs_rig import EcsRig
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from tests.launchers.unicore_rig import UnicoreRig
@@ -34,6 +36,24 @@ class TestSlurmLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm: SlurmRig) -> LauncherRig:
         return slurm
+
+
+class TestEcsLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, ecs: EcsRig) -> LauncherRig:
+        return ecs
+
+
+class TestKubernetesLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, kubernetes: KubernetesRig) -> LauncherRig:
+        return kubernetes
+
+
+class TestSlurmRestLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, slurm_rest: SlurmRig) -> LauncherRig:
+        return slurm_rest
 
 
 class TestUnicoreLauncher(LauncherContract):

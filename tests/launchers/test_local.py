@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from vsmgate.interfaces import Context
 from vsmgate.launchers.local import LocalLauncherFactory, LocalSettings
 from vsmgate.launchers.local_record import LocalRef
 from vsmgate.launchers.local_request import LocalPlan
-from vsmgate.launchers.local_supervisor import look, members
+from vsmgate.launchers.local_supervisor import Process, look, members
 from vsmgate.model import Launch, LogStream, Phase, Service, Usecase
 from vsmgate.testing.deferreds import deferred
 
@@ -102,6 +103,58 @@ async def test_only_named_variables_are_handed_down(
     names = {name for name in environment if not name.startswith("VSMGATE_")}
     assert names - {"LC_CTYPE"} == {"PATH", "GREETING"}  # Python itself adds LC_CTYPE
     assert "hunter2" not in "".join(p.read_text() for p in files_of(local.folder(launch)))
+
+
+@deferred
+async def test_a_job_may_have_so_many_processors(local: LocalRig) -> None:
+    allowed = os.sched_getaffinity(0)
+    for launcher, plan, count in (
+        (local.again(), LocalPlan, len(allowed)),
+        (local.again(cpus=1), LocalPlan, 1),
+        (local.again(cpus=len(allowed)), partial(LocalPlan, cpus=1), 1),
+    ):
+        launch = local.launch()
+        launch = replace(launch, plan=plan(services=launch.plan.services))
+        await launcher.submit(launch)
+
+        async def there() -> Process | None:
+            return next((p for p in members(launch.tag) if is_service(p)), None)  # noqa: B023
+
+        service = await local.eventually(there)
+        assert os.sched_getaffinity(service.pid) <= allowed
+        assert len(os.sched_getaffinity(service.pid)) == count
+
+
+def is_service(process: Process) -> bool:
+    command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    return b"service.py" in command
+
+
+@deferred
+async def test_more_processors_than_there_are(local: LocalRig) -> None:
+    launch = local.launch()
+    launch = replace(launch, plan=LocalPlan(launch.plan.services, cpus=9999))
+    with pytest.raises(EngineRefused, match="wants 9999 processors") as refused:
+        await local.launcher.submit(launch)
+    assert refused.value.code == "impossible_resources"
+    with pytest.raises(ConfigError, match="9999 is more than the"):
+        local.again(cpus=9999)
+
+
+@deferred
+async def test_a_job_may_have_so_much_memory(local: LocalRig) -> None:
+    launcher = local.again(memory=100_000_000, grace=5.0)
+    launch = local.launch("greedy")  # 60 MB twice
+    modest = replace(launch, plan=LocalPlan(launch.plan.services, memory=400_000_000))
+    allowed = await launcher.submit(modest)
+    await heard(local, allowed, b"listening")
+    greedy = await launcher.submit(local.launch("greedy"))
+    seen = await local.until(greedy, Phase.ENDED)
+    assert seen.reason is not None
+    assert seen.reason.code == "out_of_memory"
+    assert "more memory than it may have, 100 MB" in seen.reason.message
+    # The other was looked at as often.
+    assert (await launcher.poll([allowed]))[allowed].phase is Phase.RUNNING
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ from msgspec.structs import replace
 
 from tests.launchers.slurm_rig import SERVICE, SlurmRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused, EngineUnreachable
+from vsmgate.launchers.local_supervisor import members
 from vsmgate.launchers.slurm_ref import SlurmRef
-from vsmgate.model import LogStream, Phase, Service, Usecase, tag_of
+from vsmgate.model import LogStream, Phase, Secret, Service, Usecase, tag_of
 from vsmgate.testing.deferreds import deferred, gather
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,6 +42,7 @@ def wrapped(folder: Path, last: str) -> str:
     return str(folder)
 
 
+@pytest.mark.criterion("S-8")
 @deferred
 async def test_services_answer_where_it_says_and_get_values_literally(slurm: SlurmRig) -> None:
     usecase = usecase_of({"renderer": "stays", "back-end": "stays"})
@@ -272,6 +275,87 @@ async def test_jobs_that_slurm_forgot(slurm: SlurmRig) -> None:
     assert seen[refs["stays"]].phase is seen[never].phase is Phase.UNKNOWN
     tags = {does: launch.tag for does, launch in launches.items()}
     assert await launcher.find(tags.values()) == {tags[does]: refs[does] for does in tags}
+
+
+@deferred
+async def test_a_node_that_goes_down(slurm: SlurmRig) -> None:
+    launch = slurm.launch(options=["--nodelist=n2"])
+    ref = await slurm.launcher.submit(launch)
+    await slurm.until(ref, Phase.RUNNING)
+    slurm.cluster.fail_node("n2")
+    try:
+        seen = await slurm.until(ref, Phase.ENDED)
+        assert (seen.reason.code, seen.reason.native) == ("node_failed", "NODE_FAIL")
+        assert seen.reason.message == "The job's node failed."
+        waits = await slurm.launcher.submit(slurm.launch(options=["--nodelist=n2"]))
+
+        async def told() -> object:
+            seen = (await slurm.launcher.poll([waits]))[waits]
+            assert seen.phase is Phase.QUEUED
+            return seen if seen.reason.code == "nodes_unavailable" else None
+
+        assert (await slurm.eventually(told)).reason.native.startswith("ReqNodeNotAvail")
+    finally:
+        slurm.cluster.start_node("n2")
+    assert (await slurm.until(waits, Phase.RUNNING)).endpoints  # by itself, once it is back
+
+    async def gone() -> bool | None:
+        return None if list(members(launch.tag)) else True
+
+    await slurm.eventually(gone)
+
+
+@pytest.mark.parametrize("way", ["slurm", "slurm_rest"])
+@deferred
+async def test_a_secret_arrives_and_shows_nowhere(request: pytest.FixtureRequest, way: str) -> None:
+    rig: SlurmRig = request.getfixturevalue(way)
+    launch = replace(rig.launch(), secret=Secret("hush-hush-0123456789"))
+    ref = await rig.launcher.submit(launch)
+    await rig.until(ref, Phase.RUNNING)
+    told = rig.folder(launch) / "work" / "renderer.json"
+
+    async def written() -> bool | None:
+        return told.exists() or None
+
+    await rig.eventually(written)
+    assert json.loads(told.read_text())["environment"]["VSMGATE_SECRET"] == "hush-hush-0123456789"
+    parsed = SlurmRef.parse(ref)
+    assert parsed is not None
+    asked = (
+        f"scontrol show -dd job {parsed.number}",
+        f"scontrol write batch_script {parsed.number} -",
+        f"squeue --json -j {parsed.number}",
+    )
+    shown = [rig.cluster.ask(command) for command in asked]
+    assert all(launch.tag in text for text in shown)
+    told.unlink()
+    shown += [path.read_text() for path in rig.folder(launch).rglob("*") if path.is_file()]
+    shown += [(rig.folder(launch).parent / f"{launch.job_id}.log").read_text()]
+    for pid in rig.cluster.processes():
+        with contextlib.suppress(OSError):
+            shown.append(Path(f"/proc/{pid}/cmdline").read_text())
+    assert not any("hush-hush" in text for text in shown)
+
+
+@deferred
+async def test_a_job_that_is_started_again_ends(slurm: SlurmRig) -> None:
+    """Slurm may do that where it was not told otherwise: slurmrestd 22.05 does not tell it."""
+    launcher = slurm.again(rest=None)
+    launch = slurm.launch(options=["--nodelist=n1"])
+    ref = await launcher.submit(launch)
+    await slurm.until(ref, Phase.RUNNING)
+    parsed = SlurmRef.parse(ref)
+    assert parsed is not None
+    slurm.cluster.ask(f"scontrol update JobId={parsed.number} Requeue=1")
+    slurm.cluster.ask(f"scontrol requeue {parsed.number}")
+
+    async def again() -> object:
+        slurm.cluster.ask(f"scontrol update JobId={parsed.number} StartTime=now")
+        seen = (await launcher.poll([ref]))[ref]
+        return seen if seen.phase is Phase.ENDED else None
+
+    seen = await slurm.eventually(again)
+    assert (seen.reason.code, seen.reason.native) == ("node_failed", "requeued")
 
 
 @deferred

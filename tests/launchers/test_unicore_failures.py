@@ -217,6 +217,37 @@ async def test_refused_jobs(
     assert (caught.value.code, caught.value.native) == (code, words)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, {"client": {"role": {"selected": "anonymous"}}, "server": {}}, "for nobody"),
+        (403, {}, "does not accept"),
+        (200, {"hello": "world"}, "Check url"),
+        (404, {}, "HTTP 404"),
+        (
+            200,
+            {
+                "client": {"role": {"selected": "user"}},
+                "server": {"jobSubmission": {"enabled": False, "message": "until Monday"}},
+                "jobs": [],
+            },
+            "switched off at the site: until Monday",
+        ),
+    ],
+)
+@deferred
+async def test_a_site_that_would_take_no_jobs(
+    script: Script,
+    launcher_for: Callable[..., UnicoreLauncher],
+    status: int,
+    body: object,
+    told: str,
+) -> None:
+    script.status, script.body = status, json.dumps(body).encode()
+    (said,) = await launcher_for(script.url).check_engine()
+    assert told in said
+
+
 @deferred
 async def test_an_id_that_is_none_is_not_used(
     script: Script, launcher_for: Callable[..., UnicoreLauncher]

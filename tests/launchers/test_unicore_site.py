@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zope.interface.verify import verifyObject
 
 from tests.launchers.unicore_rig import StandIn, UnicoreRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
+from vsmgate.interfaces import IEngineCheck
 from vsmgate.model import LogStream, Phase, Secret, tag_of
 from vsmgate.testing.deferreds import deferred, gather
 
@@ -224,6 +226,12 @@ async def test_of_two_jobs_of_one_tag_one_is_kept(unicore: UnicoreRig) -> None:
 
     assert found == {launch.tag: await unicore.eventually(one_left)}
     assert await unicore.again().find([launch.tag]) == found
+
+
+@deferred
+async def test_the_site_would_take_jobs(unicore: UnicoreRig) -> None:
+    assert verifyObject(IEngineCheck, unicore.launcher)
+    assert await unicore.launcher.check_engine() == []
 
 
 @deferred

@@ -20,7 +20,7 @@ from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError, JobNotReady, NoSuchJob, Unauthenticated
 from vsmgate.heads import RequestHead, ResponseHead, request_reader, response_reader
 from vsmgate.lifecycle import State
-from vsmgate.model import Endpoint, Identity, Job, Service, Usecase
+from vsmgate.model import Endpoint, Identity, Job, Secret, Service, Usecase
 from vsmgate.relay.desk import Credential, Target
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.tunnel import Ending
@@ -78,7 +78,8 @@ class FakeDesk:
         if job_id != self.job.id or subject != self.job.owner:
             raise NoSuchJob
         spec = self.job.usecase.services[service]
-        return Target(self.job, service, spec, self.endpoint, Identity(subject))
+        secret = Secret("of-the-job") if spec.secret else None
+        return Target(self.job, service, spec, self.endpoint, Identity(subject), secret=secret)
 
     def session(self, target: Target) -> Session:
         return self.sessions.make(target.job.id, target.service, target.identity, 0.0)

@@ -149,7 +149,8 @@ def named(error: type[GatewayError]) -> Iterator[type[GatewayError]]:
 
 
 def test_every_criterion_is_shown_by_a_test() -> None:
-    assert set(shown()) == {f"C-{number}" for number in range(1, 31)}
+    criteria = {name for name in shown() if name.startswith("C-")}
+    assert criteria == {f"C-{number}" for number in range(1, 31)}
 
 
 def test_the_statuses_of_the_page_are_those_of_the_code() -> None:

@@ -44,6 +44,7 @@ def wait(rig: Rig, seconds: float) -> None:
         rig.clock.advance(1.0)
 
 
+@pytest.mark.criterion("S-15")
 def test_s15_it_is_closed_within_five_seconds() -> None:
     here = rig()
     client, service = here.opened()
@@ -54,6 +55,7 @@ def test_s15_it_is_closed_within_five_seconds() -> None:
     assert service.read()[:1] == b"\x88"
 
 
+@pytest.mark.criterion("S-15")
 def test_s15_renewed_in_time_it_goes_on() -> None:
     here = rig()
     client, _ = here.opened()

@@ -255,6 +255,7 @@ SMUGGLING = [
 ]
 
 
+@pytest.mark.criterion("S-12")
 @pytest.mark.parametrize("octets", SMUGGLING, ids=range(len(SMUGGLING)))
 def test_doubtful_requests_reach_nobody(octets: bytes) -> None:
     made = rig()
@@ -265,6 +266,7 @@ def test_doubtful_requests_reach_nobody(octets: bytes) -> None:
     assert made.desk.shown == []
 
 
+@pytest.mark.criterion("S-12")
 def test_nothing_follows_a_request() -> None:
     """A second request in the same connection is dropped, whatever the first one's framing."""
     second = plain(f"{PLACE}/admin")
@@ -422,6 +424,7 @@ def test_redirects_stay_below_the_service(prefix: Prefix, said: str, told: str) 
     assert head.one("Location") == told
 
 
+@pytest.mark.criterion("S-24")
 def test_what_a_service_says_reaches_no_further_than_its_path() -> None:
     lines = [
         "Set-Cookie: a=1; Path=/; Domain=example.org; HttpOnly",
@@ -545,6 +548,7 @@ def test_draining_waits_for_answers() -> None:
     assert done
 
 
+@pytest.mark.criterion("S-5")
 def test_no_secret_is_told() -> None:
     made = rig()
     cookie = session_of(made)

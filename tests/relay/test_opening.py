@@ -40,7 +40,15 @@ FRAME = b"\x81\x82\0\0\0\0hi"
 REPLY = b"\x81\x02hi"
 
 
-@pytest.mark.criterion("C-1", "C-16", "C-24")
+def test_a_service_that_asks_is_shown_the_jobs_secret() -> None:
+    rig = Rig(FakeDesk(renderer=Service(secret=True)))
+    rig.asked(request(f"/{JOB}/renderer?token={TOKEN}"))
+    asked = rig.service().read()
+    assert head_in(asked).all("Authorization") == ("Bearer of-the-job",)
+    assert TOKEN.encode() not in asked
+
+
+@pytest.mark.criterion("C-1", "C-16", "C-24", "S-6")
 def test_the_whole_way() -> None:
     rig = Rig(FakeDesk(renderer=Service(path="/ws")))
     client = rig.asked(
@@ -186,7 +194,7 @@ def test_early_data_waits_for_the_101() -> None:
     assert service.read() == FRAME + FRAME
 
 
-@pytest.mark.criterion("C-15")
+@pytest.mark.criterion("C-15", "S-14")
 def test_early_data_never_reaches_a_refusing_service() -> None:
     rig = Rig()
     client = rig.asked(request() + b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -215,7 +223,7 @@ def test_much_early_data_pauses_the_client() -> None:
     assert client.bufferSize == 65536
 
 
-@pytest.mark.criterion("C-4")
+@pytest.mark.criterion("C-4", "S-13", "S-24")
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -323,6 +331,7 @@ def test_admission_timeout() -> None:
     assert rig.dials == 0
 
 
+@pytest.mark.criterion("S-1")
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -360,6 +369,7 @@ def test_credentials() -> None:
         assert rig.dials == 0
 
 
+@pytest.mark.criterion("S-2", "S-29")
 def test_foreign_unknown_and_malformed_are_the_same_octets() -> None:
     answers = set()
     for target in (f"/{JOB}/renderer", f"/{'a' * 26}/renderer", "/nonsense"):
@@ -382,7 +392,7 @@ def test_an_unexpected_error_is_opaque(flush_logged: Any) -> None:
     assert len(flush_logged(ZeroDivisionError)) == 1
 
 
-@pytest.mark.criterion("C-13")
+@pytest.mark.criterion("C-13", "S-3", "S-11", "S-12")
 @pytest.mark.parametrize(
     ("octets", "status"),
     [
@@ -410,6 +420,7 @@ def test_refused_before_admission(octets: bytes, status: int) -> None:
     assert rig.dials == 0
 
 
+@pytest.mark.criterion("S-3")
 def test_allowed_origins() -> None:
     for origin in ("https://good.example", "http://127.0.0.1:8888"):
         rig = Rig(allowed_origins=("https://good.example",))
@@ -417,6 +428,7 @@ def test_allowed_origins() -> None:
         assert rig.dials == 1
 
 
+@pytest.mark.criterion("S-18")
 def test_limits_per_user() -> None:
     rig = Rig(max_per_user=1)
     client, service = rig.opened()
@@ -477,6 +489,7 @@ def test_healthz() -> None:
     assert client.half_closed
 
 
+@pytest.mark.criterion("S-7")
 @pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "0x7f.1", "a b", "..", "x" * 300])
 def test_a_target_that_is_not_allowed(host: str) -> None:
     rig = Rig(FakeDesk(Endpoint(host, 80)))
@@ -522,6 +535,7 @@ def test_the_job_ends_during_the_opening() -> None:
     assert rig.clock.connectors[0].stoppedConnecting
 
 
+@pytest.mark.criterion("S-10")
 def test_slow_heads() -> None:
     rig = Rig(head_timeout=8.0)
     silent = rig.client()
@@ -532,6 +546,21 @@ def test_slow_heads() -> None:
     assert silent.aborted
     assert silent.read() == b""
     assert problem(slow)[0] == 408
+
+
+@pytest.mark.criterion("S-10")
+def test_few_may_wait_at_the_door() -> None:
+    rig = Rig(max_unauthenticated_per_address=2)
+    silent, known = rig.client(), rig.asked(request())
+    assert rig.clock.tcpClients  # it was admitted, and waits for the service
+    slow = rig.client()
+    assert problem(rig.client())[0] == 429
+    silent.drop()
+    assert not rig.client().read()
+    rig.clock.advance(60)
+    assert slow.aborted
+    assert known.read()
+    assert not rig.client().read()
 
 
 def test_a_refused_client_that_stays_is_dropped() -> None:
@@ -552,6 +581,7 @@ def test_a_lost_connection_is_no_error() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
+@pytest.mark.criterion("S-21")
 @pytest.mark.parametrize(
     ("trusted", "peer", "scheme"),
     [

@@ -77,6 +77,7 @@ def test_own_origin(config: RelayConfig, own: str) -> None:
     assert origins_of(config, 9) == {own}
 
 
+@pytest.mark.criterion("S-3")
 def test_origins() -> None:
     allowed = origins_of(RelayConfig(allowed_origins=("https://good.example",)), 9)
     for origin in (None, "https://good.example", "http://127.0.0.1:9"):
@@ -102,7 +103,7 @@ def test_the_service_is_dialled_at_its_own_path() -> None:
     assert service_target("/ws?v=1", "a=b") == "/ws?v=1&a=b"
 
 
-@pytest.mark.criterion("C-14")
+@pytest.mark.criterion("C-14", "S-6")
 def test_headers_are_listed_ones_and_ours() -> None:
     head = RequestHead(
         method="GET",

@@ -74,6 +74,7 @@ def test_the_port_is_told() -> None:
     assert rig.relay.port == 0
 
 
+@pytest.mark.criterion("S-15")
 def test_the_end_of_a_job_closes_its_relays() -> None:
     rig = Rig()
     client, service = rig.opened()
@@ -205,6 +206,7 @@ def test_one_line_per_relay(events: list[LogEvent]) -> None:
         assert part in line
 
 
+@pytest.mark.criterion("S-19")
 def test_refusals_are_escaped_and_limited(events: list[LogEvent]) -> None:
     rig = Rig()
     for _ in range(15):
@@ -218,6 +220,7 @@ def test_refusals_are_escaped_and_limited(events: list[LogEvent]) -> None:
     assert "status=404 error=no_such_job path=/nowhere job=- service=-" in first
 
 
+@pytest.mark.criterion("S-5")
 @pytest.mark.parametrize("fault", ["", "status", "accept", "refused", "crash"])
 def test_no_secret_in_any_log_or_answer(
     fault: str, events: list[LogEvent], flush_logged: Any, caplog: pytest.LogCaptureFixture

@@ -62,6 +62,7 @@ def client_of(relay: RelayService, authority: Authority) -> Callable[[], Any]:
     return lambda: connect(uri, ssl=context, close_timeout=5, open_timeout=5, max_size=None)
 
 
+@pytest.mark.criterion("S-22")
 @pytest_twisted.ensureDeferred
 async def test_both_legs_and_a_new_certificate_in_between(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
@@ -98,6 +99,7 @@ async def test_both_legs_and_a_new_certificate_in_between(tmp_path: Path) -> Non
         assert ("refused",) not in {told[:1] for told in watch.told}
 
 
+@pytest.mark.criterion("S-23")
 @pytest.mark.parametrize("wrong", ["authority", "name", "file"])
 @pytest_twisted.ensureDeferred
 async def test_a_service_that_cannot_be_trusted_is_a_502(tmp_path: Path, wrong: str) -> None:

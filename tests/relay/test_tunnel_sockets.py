@@ -83,6 +83,15 @@ def make_rig(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+async def all_acknowledged(wire: Any) -> None:
+    """Wait until the peer's kernel has all that was sent: it is there, whoever reads or not."""
+    for _ in range(100_000):
+        if wire.acknowledged():
+            return
+        await turns(1)
+    pytest.fail("an octet stays without acknowledgement")
+
+
 @pytest.mark.criterion("C-10")
 @pytest.mark.parametrize(
     "make_rig",
@@ -180,12 +189,7 @@ async def test_stalled_reader_is_told_from_a_slow_one(make_rig: Any) -> None:
     await settled(rig.service, lambda: None)
     wire = cast(Any, rig.tunnel._client)
     assert wire.waiting() > held(wire) > 0
-    for _ in range(100_000):
-        if wire.acknowledged():  # the peer's kernel is there
-            break
-        await turns(1)
-    else:
-        pytest.fail("an octet stays without acknowledgement")
+    await all_acknowledged(wire)
     sock = cast(SocketPeer, rig.client).tcp.socket
     for _ in range(6):
         rig.pass_time(60)
@@ -198,6 +202,7 @@ async def test_stalled_reader_is_told_from_a_slow_one(make_rig: Any) -> None:
                 pass
             await turns(1)
     await settled(rig.service, lambda: None)
+    await all_acknowledged(wire)
     rig.pass_time(LIMITS.stall_timeout * 1.5 + LIMITS.linger)
     ending = await rig.over(close=False)
     assert ending.code == 1013

@@ -164,6 +164,41 @@ def test_values_that_do_not_go_together(tmp_path: Path, old: str, new: str, wron
     assert f"a.toml: {wrong}" in refused(tmp_path)
 
 
+def test_launchers_in_order_of_preference(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(SMALLEST.replace('"local"', '["cluster", "local"]'))
+    (usecase,) = TomlSource(tmp_path).usecases()
+    assert (usecase.launcher, usecase.choices) == ("cluster", ("cluster", "local"))
+
+
+def test_a_folder_may_run_elsewhere_than_its_files_say(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(SMALLEST)
+    (tmp_path / "b.toml").write_text(SMALLEST.replace('launcher = "local"', ""))
+    table = {"folder": ".", "launcher": ["cluster", "local"]}
+    read = settings.read(TomlSourceSettings, table, source="x.toml")
+    source = TomlSourceFactory().make(read, context(tmp_path))
+    assert {u.choices for u in source.usecases()} == {("cluster", "local")}
+    one = settings.read(TomlSourceSettings, {"folder": ".", "launcher": "pods"}, source="x.toml")
+    assert {u.choices for u in TomlSourceFactory().make(one, context(tmp_path)).usecases()} == {
+        ("pods",)
+    }
+
+
+@pytest.mark.parametrize(
+    ("launcher", "wrong"),
+    [
+        ("[]", "launcher: [] is not allowed"),
+        ("['a', 3]", 'launcher: ["a", 3] is not allowed'),
+        ("['a', 'b', 'a']", "launcher: a, b, a: each launcher is to be named once"),
+        ("'a'\nfallbacks = ['b']", "fallbacks: unknown key; write launcher = [...]"),
+    ],
+)
+def test_launchers_that_cannot_be(tmp_path: Path, launcher: str, wrong: str) -> None:
+    (tmp_path / "a.toml").write_text(
+        SMALLEST.replace("'local'", launcher).replace('"local"', launcher)
+    )
+    assert f"a.toml: {wrong}" in refused(tmp_path)
+
+
 def test_no_folder_and_no_file(tmp_path: Path) -> None:
     assert "none: use cases cannot be read from this folder: no such" in refused(tmp_path / "none")
     assert "has no use case" in refused(tmp_path)
@@ -249,4 +284,6 @@ def test_every_key_is_documented(kind: type[Usecase] | type[Service]) -> None:
     page = DOCS.read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     for field in msgspec.structs.fields(kind):
+        if field.name == "fallbacks":
+            continue  # in a file that is the rest of `launcher`
         assert any(f"`{field.name}`" in row for row in rows), f"{DOCS} lacks {field.name}"

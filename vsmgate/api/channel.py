@@ -20,6 +20,7 @@ from vsmgate.api.request import ApiRequest
 from vsmgate.errors import (
     BadRequest,
     ClientError,
+    GatewayError,
     HeadTimeout,
     HeadTooLarge,
     TooLarge,
@@ -55,7 +56,9 @@ class ApiChannel(HTTPChannel):
     transport: Any
     factory: ApiSite
     refused = False
+    known: Callable[[], None] = staticmethod(lambda: None)  #: the client has shown who it is
 
+    _later = False
     _head_octets = 0
     _header_lines = 0
     _request_line = b""
@@ -68,13 +71,19 @@ class ApiChannel(HTTPChannel):
         return self.factory.clock.callLater(period, func)
 
     def connectionMade(self) -> None:
-        """Become one of the site's connections."""
+        """Become one of the site's connections, or be refused."""
         self.factory.channels.add(self)
         super().connectionMade()
+        self.setTimeout(self.factory.head_timeout)
+        try:
+            self.known = self.factory.doorstep.enter(getattr(self.transport.getPeer(), "host", "-"))
+        except GatewayError as error:
+            self.refuse(error)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # has a default upstream
         """Leave the site."""
         self.factory.channels.discard(self)
+        self.known()
         if self._linger_end is not None and self._linger_end.active():
             self._linger_end.cancel()
         super().connectionLost(reason)
@@ -84,13 +93,18 @@ class ApiChannel(HTTPChannel):
         """Whether no request is being served."""
         return not self.requests or self._arriving
 
+    @property
+    def streams(self) -> bool:
+        """Whether an answer is under way that does not come to an end by itself."""
+        return any(request.streams for request in self.requests)
+
     def cancel(self) -> None:
         """Give the running request up, if there is one."""
         for request in list(self.requests):
             request.cancel()
 
     def dataReceived(self, data: bytes) -> None:
-        """Read; the clock runs for a whole request, so that drops of it do not stop it."""
+        """Read; the clock runs for a whole head, so that drops of it do not stop it."""
         if self.refused:
             self._linger_left -= len(data)
             if self._linger_left < 0:
@@ -98,7 +112,8 @@ class ApiChannel(HTTPChannel):
             return
         if not self._arriving and not self.requests:
             self._arriving = True
-            self.resetTimeout()
+            if self._later:
+                self.setTimeout(self.factory.head_timeout)
         LineReceiver.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -136,8 +151,9 @@ class ApiChannel(HTTPChannel):
         error = self._judge(self.requests[-1])
         if error is not None:
             self.refuse(error)
-        else:
-            super().allHeadersReceived()
+            return
+        self.setTimeout(self.factory.timeout)
+        super().allHeadersReceived()
 
     def _judge(self, request: Request) -> ClientError | None:
         """Return what is wrong with a head that twisted.web takes."""
@@ -170,7 +186,7 @@ class ApiChannel(HTTPChannel):
             return
         self._head_octets = self._header_lines = 0
         self._request_line = b""
-        self._arriving = False
+        self._arriving, self._later = False, True
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
@@ -186,7 +202,7 @@ class ApiChannel(HTTPChannel):
         else:
             self.loseConnection()
 
-    def refuse(self, error: ClientError) -> None:
+    def refuse(self, error: GatewayError) -> None:
         """Answer with ``error`` in the middle of a request, and end the connection."""
         if self.refused:
             return
@@ -195,7 +211,8 @@ class ApiChannel(HTTPChannel):
         request: Any = self.requests[-1] if self.requests else None
         self.transport.write(self.factory.refusal(error, request, self._request_line))
         transport = self.transport
-        if not hasattr(transport, "loseWriteConnection"):
+        if not hasattr(transport, "loseWriteConnection"):  # TLS, and perhaps before its handshake
+            self._linger_end = self.callLater(_LINGER_SECONDS, transport.abortConnection)
             self.loseConnection()
             return
         transport.unregisterProducer()

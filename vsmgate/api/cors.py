@@ -41,7 +41,8 @@ class Cors:
             (b"Access-Control-Allow-Methods", b"GET, HEAD, POST, DELETE"),
             (
                 b"Access-Control-Allow-Headers",
-                b"Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id",
+                b"Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, "
+                b"X-Request-Id",
             ),
             (b"Access-Control-Max-Age", b"600"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from vsmgate.diagnosis import Diagnosis
 from vsmgate.model import Identity, Job, LogStream, Page, Secret, Ticket, Usecase
 
 __all__ = ["Desk"]
@@ -65,6 +66,12 @@ class Desk(Protocol):
         self, identity: Identity, job_id: str, service: str
     ) -> tuple[Secret, Ticket]:
         """Return a one-time credential for one WebSocket."""
+
+    async def diagnose(self, identity: Identity, job_id: str) -> Diagnosis:
+        """Return at which step each of a job's services is out of reach, if any."""
+
+    def expires_in(self, identity: Identity) -> float | None:
+        """Return the seconds until the identity's proof ends; None when it does not."""
 
     def usage(self, identity: Identity) -> tuple[int, int | None]:
         """Return the identity's live jobs, and how many it may have (None: no limit)."""

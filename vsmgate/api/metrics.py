@@ -81,6 +81,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self._ended = Counter(
+            "vsmgate_jobs_ended",
+            "Jobs that ended, by how and why (docs/reasons.md).",
+            ("state", "reason", "launcher"),
+            registry=registry,
+        )
         self._relays = Gauge(
             "vsmgate_relay_connections", "Open relays.", ("service",), registry=self.relays
         )
@@ -129,7 +135,7 @@ class Metrics:
     # -- the jobs' notices (`vsmgate.jobs.book.JobBook.watch`) ----------------------------
 
     def job_changed(self, job: Job) -> None:
-        """Count a job that became ready, with the time that took, or that failed.
+        """Count a job that became ready, with the time that took, or that ended.
 
         A job that was ready before this process saw it started in another's time.
         """
@@ -139,6 +145,9 @@ class Metrics:
             self._starting.discard(job.id)
         else:
             self._starting.add(job.id)
+        if job.ended:
+            code = job.reason.code if job.reason else "unknown"
+            self._ended.labels(str(job.state), code, job.usecase.launcher).inc()
         if job.state in (State.FAILED, State.LOST):
             self._failures.labels(job.reason.code if job.reason else "unknown").inc()
 

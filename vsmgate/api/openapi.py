@@ -112,6 +112,8 @@ def _parameters(route: Route, schemas: Mapping[str, Any]) -> list[dict[str, Any]
     headers = ["X-Request-Id"]
     if route.path in ("/start", "/v1/jobs") and route.method == "POST":
         headers.append("Idempotency-Key")
+    if "text/event-stream" in route.replies.values():
+        headers.append("Last-Event-ID")
     parameters += ({"name": name, "in": "header", "schema": {"type": "string"}} for name in headers)
     return parameters
 
@@ -145,6 +147,8 @@ def _refusals(route: Route) -> dict[str, Any]:
 
 
 def _document(media_type: str) -> dict[str, str]:
+    if media_type == "text/event-stream":
+        return {}  # OpenAPI 3.1 has no words for one event
     return {"type": "object" if media_type == "application/json" else "string"}
 
 

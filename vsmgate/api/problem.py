@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from vsmgate.api.reply import Header, Reply, phrase
+from vsmgate.api.views import ReasonView, reason_view
 from vsmgate.errors import EngineRefused, GatewayError, MethodNotAllowed, Problem, Unauthenticated
 from vsmgate.lifecycle import State
 from vsmgate.model import Reason
@@ -34,7 +35,7 @@ class ProblemDetails(Struct, frozen=True, omit_defaults=True):
     request_id: str
     errors: tuple[Problem, ...] = ()
     state: State | None = None
-    reason: Reason | None = None
+    reason: ReasonView | None = None
 
 
 def problem_reply(
@@ -61,7 +62,7 @@ def problem_reply(
         request_id=request_id,
         errors=tuple(error.problems),
         state=state,
-        reason=reason,
+        reason=reason_view(reason),
     )
     return Reply(
         status,

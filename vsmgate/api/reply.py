@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-__all__ = ["Header", "Reply", "json_reply", "octets", "phrase"]
+__all__ = ["Header", "Reply", "head", "json_reply", "octets", "phrase"]
 
 Header = tuple[bytes, bytes]
 
@@ -69,6 +69,22 @@ def octets(
     ``shared``: headers that do not depend on the answer. ``bodyless``: it answers HEAD,
     so the length is told and the body is not sent.
     """
+    parts = head(reply, shared, date=date, close=close)
+    if reply.status == 204:
+        parts.append(b"\r\n\r\n")
+        return b"".join(parts)
+    parts += (
+        b"\r\nContent-Type: ",
+        reply.content_type,
+        b"\r\nContent-Length: %d\r\n\r\n" % len(reply.body),
+    )
+    if not bodyless:
+        parts.append(reply.body)
+    return b"".join(parts)
+
+
+def head(reply: Reply, shared: Sequence[Header], *, date: bytes, close: bool) -> list[bytes]:
+    """Return the parts of a head, up to what tells of the body."""
     status = reply.status
     parts = [
         b"HTTP/1.1 %d " % status,
@@ -83,14 +99,4 @@ def octets(
         parts += (b"\r\n", name, b": ", value)
     if close:
         parts.append(b"\r\nConnection: close")
-    if status == 204:
-        parts.append(b"\r\n\r\n")
-        return b"".join(parts)
-    parts += (
-        b"\r\nContent-Type: ",
-        reply.content_type,
-        b"\r\nContent-Length: %d\r\n\r\n" % len(reply.body),
-    )
-    if not bodyless:
-        parts.append(reply.body)
-    return b"".join(parts)
+    return parts

@@ -12,8 +12,9 @@ from twisted.web.http import Request
 
 from vsmgate.api.call import ANYBODY, Call
 from vsmgate.api.problem import problem_reply
-from vsmgate.api.reply import Reply, octets
+from vsmgate.api.reply import Reply, head, octets
 from vsmgate.api.route import Route
+from vsmgate.api.stream import Outlet, Stream, chunk
 from vsmgate.errors import (
     AuthenticatorUnavailable,
     GatewayError,
@@ -46,6 +47,7 @@ class ApiRequest(Request):
     route: Route | None = None
     request_id = ""
     began = 0.0
+    streams = False  #: whether the answer goes on until it is cancelled
 
     _received = 0
     _gone = False
@@ -93,6 +95,7 @@ class ApiRequest(Request):
 
     async def _answer(self, site: ApiSite) -> None:
         """Find the route and run it; any failure becomes a reply."""
+        reply: Reply | Stream
         try:
             reply = await self._run(site)
         except GatewayError as error:
@@ -109,9 +112,12 @@ class ApiRequest(Request):
             reply = problem_reply(Unavailable("The gateway is shutting down."), self.request_id)
         except Exception:
             reply = self._internal(site, Failure())
-        self._respond(site, reply)
+        if isinstance(reply, Stream):
+            await self._stream(site, reply)
+        else:
+            self._respond(site, reply)
 
-    async def _run(self, site: ApiSite) -> Reply:
+    async def _run(self, site: ApiSite) -> Reply | Stream:
         path = self.path.decode("ascii")
         method = self.method.decode("ascii")
         if method == "OPTIONS":
@@ -138,6 +144,7 @@ class ApiRequest(Request):
             raise Unauthenticated("The Authorization header must be one Bearer TOKEN.")
         identity = await site.desk.authenticate(Secret(found[1]))
         self.subject = identity.subject
+        self.channel.known()
         return identity
 
     def _body(self) -> bytes:
@@ -165,6 +172,51 @@ class ApiRequest(Request):
             )
         )
         self.finish()
+
+    async def _stream(self, site: ApiSite, stream: Stream) -> None:
+        """Write the head, and each piece once the connection has room for it.
+
+        Whoever speaks HTTP/1.0 reads up to the end of the connection. A cancel, as when the
+        gateway stops, ends the body as if it were whole: the client comes again.
+        """
+        if self._gone or self.finished:
+            return
+        chunked = self.clientproto == b"HTTP/1.1"
+        if not chunked:
+            self.channel.persistent = 0
+        parts = head(
+            Reply(200, headers=stream.headers),
+            site.shared_headers(self.getHeader(b"Origin"), self.request_id),
+            date=site.date(),
+            close=site.closing or not self.channel.persistent,
+        )
+        parts += (b"\r\nContent-Type: ", stream.content_type)
+        parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n\r\n")
+        self.startedWriting, self.code, self.sentLength = 1, 200, 0
+        self.channel.write(b"".join(parts))
+        if self.method != b"HEAD":
+            self.streams = True
+            await self._pour(site, stream, chunked)
+        await stream.pieces.aclose()
+        if not self._gone:
+            self.unregisterProducer()
+            self.finish()
+
+    async def _pour(self, site: ApiSite, stream: Stream, chunked: bool) -> None:
+        self.chunked = int(chunked)  # then `finish` writes the last chunk
+        outlet = Outlet(site.clock, self.channel.forceAbortClient)
+        self.registerProducer(outlet, True)
+        try:
+            async for piece in stream.pieces:
+                self.channel.write(chunk(piece) if chunked else piece)
+                self.sentLength += len(piece)
+                await outlet.room()
+        except CancelledError:
+            pass
+        except GatewayError as error:  # it comes too late for a status
+            site.trouble(error, self.request_id)
+        except Exception:
+            site.fault(Failure(), self.request_id)
 
     def _internal(self, site: ApiSite, failure: Failure) -> Reply:
         """Log a fault of ours, and say no more than that there was one."""

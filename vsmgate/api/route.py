@@ -9,11 +9,12 @@ from urllib.parse import unquote
 
 from vsmgate.api.call import Call
 from vsmgate.api.reply import Reply
+from vsmgate.api.stream import Stream
 from vsmgate.errors import GatewayError, MethodNotAllowed, NotFound
 
 __all__ = ["Handler", "Route", "Routes"]
 
-Handler = Callable[[Call], Awaitable[Reply]]
+Handler = Callable[[Call], Awaitable[Reply | Stream]]
 
 
 @dataclass(frozen=True)

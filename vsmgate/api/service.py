@@ -12,6 +12,8 @@ from twisted.logger import Logger
 
 from vsmgate.api.cors import Cors
 from vsmgate.api.desk import Desk
+from vsmgate.api.doctor import doctor_route
+from vsmgate.api.events import Events
 from vsmgate.api.metrics import Metrics
 from vsmgate.api.openapi import openapi_route
 from vsmgate.api.probes import Probes
@@ -21,6 +23,8 @@ from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
 from vsmgate.api.views import Views
 from vsmgate.config import JobsConfig, MasterConfig, RelayConfig
+from vsmgate.doorstep import Doorstep
+from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.tls import tls_layer
 
@@ -66,6 +70,8 @@ class ApiService(Service):
         routes = [
             *V0(desk, self.views).routes(),
             *V1(desk, self.views).routes(),
+            *Events(desk, self.views).routes(),
+            doctor_route(desk),
             *probes.routes(),
         ]
         self.site = ApiSite(
@@ -74,7 +80,13 @@ class ApiService(Service):
             Routes([*routes, openapi_route(routes)]),
             Cors(master.allowed_origins),
             metrics,
+            doorstep=Doorstep(
+                master.max_unauthenticated,
+                master.max_unauthenticated_per_address,
+                read_networks(relay.trusted_proxies),
+            ),
             max_body=master.max_body,
+            head_timeout=master.head_timeout,
         )
 
     @property
@@ -123,6 +135,8 @@ class ApiService(Service):
         for channel in list(self.site.channels):
             if channel.idle:
                 channel.loseConnection()
+            elif channel.streams:
+                channel.cancel()
         if not await self._quiet(_GRACE):
             for channel in list(self.site.channels):
                 channel.cancel()

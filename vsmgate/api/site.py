@@ -25,6 +25,7 @@ from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Header, octets
 from vsmgate.api.request import ApiRequest
 from vsmgate.api.route import Routes
+from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError
 
 __all__ = ["AccessLine", "ApiSite"]
@@ -58,8 +59,9 @@ class AccessLine(NamedTuple):
 class ApiSite(ServerFactory[ApiChannel]):
     """Makes the connections of the REST face, and holds what they share.
 
-    ``timeout``: seconds in which a request must arrive whole, and for which a
-    connection without one is kept.
+    ``head_timeout``: seconds from the connection, or a later request's first octet, to the
+    end of the head. ``timeout``: seconds for the body then, and for which a connection
+    without a request is kept. ``doorstep``: counts those who have not shown a token.
     """
 
     noisy = False
@@ -73,18 +75,22 @@ class ApiSite(ServerFactory[ApiChannel]):
         cors: Cors,
         metrics: Metrics,
         *,
+        doorstep: Doorstep,
         max_body: int,
+        head_timeout: float,
         timeout: int = 60,
     ) -> None:
         self.clock = clock
         self.desk = desk
         self.routes = routes
         self.cors = cors
+        self.doorstep = doorstep
         self.max_body = max_body
+        self.head_timeout = head_timeout
         self.closing = False
         self.channels: set[ApiChannel] = set()
         self._metrics = metrics
-        self._timeout = timeout
+        self.timeout = timeout
         self._date = (-1, b"")
         self._request_ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count(1))
 
@@ -92,7 +98,7 @@ class ApiSite(ServerFactory[ApiChannel]):
         """Make a connection that keeps time by our clock."""
         channel = ApiChannel()
         channel.factory = self
-        channel.timeOut = self._timeout
+        channel.timeOut = self.timeout
         return channel
 
     def date(self) -> bytes:

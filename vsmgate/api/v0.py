@@ -23,7 +23,15 @@ from vsmgate.api.desk import Desk
 from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Reply, json_reply
 from vsmgate.api.route import Route
-from vsmgate.api.views import ServiceView, Views, second
+from vsmgate.api.views import (
+    QueueView,
+    ReasonView,
+    ServiceView,
+    Views,
+    queue_view,
+    reason_view,
+    second,
+)
 from vsmgate.errors import (
     AuthenticatorUnavailable,
     BadParameters,
@@ -42,7 +50,7 @@ from vsmgate.errors import (
     UnsupportedMediaType,
 )
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, Reason
+from vsmgate.model import Job
 
 __all__ = ["V0"]
 
@@ -86,7 +94,8 @@ class Status(Struct, frozen=True):
     brayns_started: bool
     ready: bool
     state: State
-    reason: Reason | None
+    reason: ReasonView | None
+    queue: QueueView | None
     services: dict[str, ServiceView]
     stale_since: str | None
     job_url: str | UnsetType = UNSET
@@ -199,7 +208,8 @@ class V0:
             brayns_started=ready,
             ready=ready,
             state=job.state,
-            reason=job.reason,
+            reason=reason_view(job.reason),
+            queue=queue_view(job.queue),
             services=self._views.services(job),
             stale_since=second(job.stale_since),
             job_url=self._views.address(job.id, _entrance(job)) if ready else UNSET,

@@ -14,15 +14,19 @@ from msgspec import Meta, Struct
 from vsmgate.config import JobsConfig, RelayConfig
 from vsmgate.lifecycle import State
 from vsmgate.model import Job, Limits, QueuePlace, Reason, Service, Usecase
+from vsmgate.reasons import remedy
 
 __all__ = [
     "JobView",
     "QueueView",
+    "ReasonView",
     "ServiceView",
     "TimingsView",
     "UsecaseView",
     "Views",
     "moment",
+    "queue_view",
+    "reason_view",
     "second",
 ]
 
@@ -40,6 +44,15 @@ class ServiceView(Struct, frozen=True, omit_defaults=True):
     ready: bool
     url: str | None
     page: str | None = None
+
+
+class ReasonView(Struct, frozen=True, omit_defaults=True):
+    """Why a job is where it is: `Reason`, and what usually helps (docs/reasons.md)."""
+
+    code: str
+    message: str
+    native: str = ""
+    remedy: str = ""
 
 
 class QueueView(Struct, frozen=True):
@@ -67,7 +80,10 @@ class TimingsView(Struct, frozen=True):
 
 
 class JobView(Struct, frozen=True):
-    """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked."""
+    """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked.
+
+    ``launcher_reason``: why it was given to that launcher, where there was a choice.
+    """
 
     id: str
     name: str
@@ -75,9 +91,10 @@ class JobView(Struct, frozen=True):
     parameters: dict[str, Any]
     owner: str
     launcher: str
+    launcher_reason: str | None
     engine_ref: str | None
     state: State
-    reason: Reason | None
+    reason: ReasonView | None
     held: bool
     queue: QueueView | None
     services: dict[str, ServiceView]
@@ -103,13 +120,17 @@ class UsecaseServiceView(Struct, frozen=True):
 
 
 class UsecaseView(Struct, frozen=True):
-    """What may be started; ``parameters`` is the JSON Schema of its parameters."""
+    """What may be started; ``parameters`` is the JSON Schema of its parameters.
+
+    ``launchers``: where it may run, the preferred one first; ``launcher`` is that one.
+    """
 
     name: str
     title: str
     description: str
     default: bool
     launcher: str
+    launchers: tuple[str, ...]
     services: dict[str, UsecaseServiceView]
     parameters: dict[str, Any]
     limits: Limits
@@ -177,11 +198,12 @@ class Views:
             parameters=job.parameters,
             owner=job.owner,
             launcher=job.usecase.launcher,
+            launcher_reason=job.launcher_reason or None,
             engine_ref=job.engine_ref,
             state=job.state,
-            reason=job.reason,
+            reason=reason_view(job.reason),
             held=job.held,
-            queue=_queue(job.queue),
+            queue=queue_view(job.queue),
             services=self.services(job),
             created_at=datetime.fromtimestamp(round(job.created_at, 3), UTC),
             started_at=moment(job.timings.running_at),
@@ -197,6 +219,8 @@ class Views:
                 "self": path,
                 "usecase": f"/v1/usecases/{job.usecase.name}",
                 "logs": f"{path}/logs",
+                "events": f"{path}/events",
+                "doctor": f"{path}/doctor",
                 "extend": f"{path}/extend",
                 "tickets": f"{path}/tickets",
             },
@@ -210,6 +234,7 @@ class Views:
             description=usecase.description,
             default=usecase.name == self.jobs.default_usecase,
             launcher=usecase.launcher,
+            launchers=usecase.choices,
             services={name: _service(spec) for name, spec in usecase.services.items()},
             parameters=usecase.parameters,
             limits=self.limits(usecase),
@@ -231,7 +256,15 @@ def _service(spec: Service) -> UsecaseServiceView:
     return UsecaseServiceView(spec.max_message, spec.max_clients, spec.idle_timeout)
 
 
-def _queue(place: QueuePlace | None) -> QueueView | None:
+def reason_view(reason: Reason | None) -> ReasonView | None:
+    """Return a job's reason with what usually helps."""
+    if reason is None:
+        return None
+    return ReasonView(reason.code, reason.message, reason.native, remedy(reason.code))
+
+
+def queue_view(place: QueuePlace | None) -> QueueView | None:
+    """Return a waiting job's place."""
     if place is None:
         return None
     return QueueView(place.position, place.reason, moment(place.estimated_start))

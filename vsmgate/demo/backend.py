@@ -10,12 +10,14 @@ takes a WebSocket. Requests of one connection run one at a time.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket import ConnectionRequest
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -30,7 +32,7 @@ from vsmgate.demo.backend_methods import (
 from vsmgate.demo.entrypoints import Registry
 from vsmgate.demo.folder import Folder
 from vsmgate.demo.jsonrpc import Frame, Kind
-from vsmgate.demo.program import LEVELS, DemoReactor, Worker, begin_log, serve
+from vsmgate.demo.program import LEVELS, DemoReactor, Worker, begin_log, check_secret, serve
 from vsmgate.demo.tasks import TaskQueue
 
 __all__ = ["BackendFactory", "BackendProtocol", "main"]
@@ -53,6 +55,9 @@ class BackendProtocol(WebSocketServerProtocol):
         super().connectionLost(reason)
         self._queue.disconnect(self)
 
+    def onConnect(self, request: ConnectionRequest) -> None:
+        check_secret(request, self.factory.secret)
+
     def processHandshake(self) -> None:
         if self.data.split(b" ", 2)[:2] != [b"GET", b"/healthz"]:
             super().processHandshake()
@@ -70,12 +75,19 @@ class BackendProtocol(WebSocketServerProtocol):
 
 
 class BackendFactory(WebSocketServerFactory):
-    """Makes connections. ``max_frame_size``: the largest message, in octets."""
+    """Makes connections.
+
+    ``max_frame_size``: the largest message, in octets. ``secret``: what clients must show.
+    """
 
     noisy = False
 
     def __init__(
-        self, make_queue: Callable[[], TaskQueue], max_frame_size: int, clock: IReactorTime
+        self,
+        make_queue: Callable[[], TaskQueue],
+        max_frame_size: int,
+        clock: IReactorTime,
+        secret: str | None = None,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
@@ -90,6 +102,7 @@ class BackendFactory(WebSocketServerFactory):
         )
         self.protocol = BackendProtocol
         self.make_queue = make_queue
+        self.secret = secret
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: TaskQueue(registry, worker, reactor, versioned=False),
         options.max_frame_size,
         reactor,
+        os.environ.get("VSMGATE_SECRET"),
     )
     return serve(reactor, factory, options.host, options.port, started, ended)
 

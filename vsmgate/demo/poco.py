@@ -19,12 +19,14 @@ from collections import deque
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket import ConnectionRequest
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vsmgate.demo.jsonrpc import Frame, Kind
+from vsmgate.demo.program import check_secret
 from vsmgate.demo.tasks import TaskQueue
 
 __all__ = ["RendererFactory", "RendererProtocol"]
@@ -93,8 +95,11 @@ class RendererProtocol(WebSocketServerProtocol):
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        # Whatever is wrong, Poco says 400.
-        super().failHandshake(reason, 400, responseHeaders)
+        # Whatever is wrong, Poco says 400. It knows of no secrets: that answer is the demo's own.
+        super().failHandshake(reason, 401 if code == 401 else 400, responseHeaders)
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        check_secret(request, self.factory.secret)
 
     def onOpen(self) -> None:
         self._opened = True
@@ -149,11 +154,13 @@ class RendererProtocol(WebSocketServerProtocol):
 
 
 class RendererFactory(WebSocketServerFactory):
-    """All connections and their slots."""
+    """All connections and their slots; ``secret`` is what clients must show."""
 
     noisy = False
 
-    def __init__(self, queue: TaskQueue, max_clients: int, clock: IReactorTime) -> None:
+    def __init__(
+        self, queue: TaskQueue, max_clients: int, clock: IReactorTime, secret: str | None = None
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
             webStatus=False,
@@ -167,6 +174,7 @@ class RendererFactory(WebSocketServerFactory):
         self.protocol = RendererProtocol
         self.queue = queue
         self.clock = clock
+        self.secret = secret
         self._max_clients = max_clients
         self._served: set[Any] = set()
         self._waiting: deque[Any] = deque()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TextIO
 
+from autobahn.websocket import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -33,7 +35,7 @@ from twisted.logger import (
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-__all__ = ["DemoReactor", "Worker", "begin_log", "serve"]
+__all__ = ["DemoReactor", "Worker", "begin_log", "check_secret", "serve"]
 
 LEVELS = {
     "trace": LogLevel.debug,
@@ -77,6 +79,15 @@ def begin_log(level: str, output: TextIO = sys.stdout) -> None:
 class _Nothing:
     def __call__(self, event: LogEvent) -> Any:
         return PredicateResult.no
+
+
+def check_secret(request: ConnectionRequest, secret: str | None) -> None:
+    """Deny a WebSocket (401) that does not show ``secret``; None takes everybody."""
+    if secret is None:
+        return
+    shown = request.headers.get("authorization", "")
+    if not hmac.compare_digest(shown.encode(), f"Bearer {secret}".encode()):
+        raise ConnectionDeny(401, "Show the job's secret")
 
 
 class Worker:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         worker.close()
         log.info("Brayns service stopped.")
 
-    factory = RendererFactory(queue, options.max_clients, reactor)
+    factory = RendererFactory(queue, options.max_clients, reactor, os.environ.get("VSMGATE_SECRET"))
     return serve(reactor, factory, host, port, started, ended)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any, NoReturn
 
@@ -69,8 +69,12 @@ class Dialler:
         `ServiceTlsFailed`, or with `DNSLookupError` or `ConnectError` of Twisted. ``seconds``
         bounds each try to connect; a cancel ends them all.
         """
-        addresses = await self._allowed(endpoint, rule)
-        where = self._endpoint(addresses, endpoint.port, seconds)
+        judged = self.judge(endpoint, await self.find(endpoint), rule)
+        addresses = [address for address, why in judged.items() if not why]
+        if not addresses:
+            address, why = next(iter(judged.items()))
+            self._deny(endpoint, f"{address}: {why}")
+        where = self.way(addresses, endpoint.port, seconds)
         if tls is None:
             return await where.connect(factory)
         shaking = Shaking(factory)
@@ -78,8 +82,11 @@ class Dialler:
         await where.connect(TlsLayer(options, True, shaking, self.reactor))
         return await shaking.done
 
-    async def _allowed(self, endpoint: Endpoint, rule: TargetRule) -> Sequence[Address]:
-        """Return what of the host's addresses may be dialled, one at least."""
+    async def find(self, endpoint: Endpoint) -> Sequence[Address]:
+        """Return the addresses of the endpoint's host, one at least.
+
+        Fails with `TargetDenied` for what is no host, and with `DNSLookupError`.
+        """
         host = endpoint.host
         try:
             literal = read_host(host)
@@ -88,12 +95,14 @@ class Dialler:
         found = [literal] if literal is not None else await _resolve(self.reactor, host)
         if not found:
             raise DNSLookupError(f"{host} has no address")
-        judged = {a: rule.refusal(host, a) or self._own(a, endpoint.port) for a in found}
-        allowed = [address for address, why in judged.items() if not why]
-        if not allowed:
-            address, why = next(iter(judged.items()))
-            self._deny(endpoint, f"{address}: {why}")
-        return allowed
+        return found
+
+    def judge(
+        self, endpoint: Endpoint, found: Sequence[Address], rule: TargetRule
+    ) -> Mapping[Address, str]:
+        """Return why each of ``found`` may not be dialled, or nothing."""
+        host = endpoint.host
+        return {a: rule.refusal(host, a) or self._own(a, endpoint.port) for a in found}
 
     def _deny(self, endpoint: Endpoint, why: str) -> NoReturn:
         if endpoint not in self._denied:  # a prober asks again and again
@@ -120,9 +129,8 @@ class Dialler:
                 return "the gateway itself listens there"
         return ""
 
-    def _endpoint(
-        self, addresses: Sequence[Address], port: int, seconds: float
-    ) -> IStreamClientEndpoint:
+    def way(self, addresses: Sequence[Address], port: int, seconds: float) -> IStreamClientEndpoint:
+        """Return how to connect to ``addresses``, which were judged."""
         if len(addresses) == 1:
             (address,) = addresses
             family = TCP4ClientEndpoint if isinstance(address, IPv4Address) else TCP6ClientEndpoint

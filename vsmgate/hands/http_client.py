@@ -7,7 +7,7 @@ user's would be sent with another's question), and certificates are always verif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,8 +31,10 @@ from twisted.web.client import (
     ResponseDone,
     ResponseFailed,
 )
+from twisted.web.iweb import IPolicyForHTTPS
 
-__all__ = ["HttpAnswer", "HttpClient", "HttpFailed", "http_client", "read_authorities"]
+__all__ = ["HttpAnswer", "HttpClient", "HttpFailed", "http_client"]
+__all__ += ["parse_authorities", "read_authorities"]
 
 #: Seconds that an idle connection is kept for the next question.
 _KEEP = 30
@@ -69,21 +71,10 @@ class HttpClient:
         pool: HTTPConnectionPool | None = None,
     ) -> None:
         self._treq = treq
+        self._pool = pool
         self._clock = clock
         self._timeout = timeout
         self._max_body = max_body
-        self._pool = pool
-
-    async def request(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> HttpAnswer:
-        """Ask by any method, with a body as it is; fails with `HttpFailed`."""
-        return await self._within(self._ask(method, url, dict(headers or {}), body or None))
-
-    async def close(self) -> None:
-        """Close the connections that are kept."""
-        if self._pool is not None:
-            await self._pool.closeCachedConnections()
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
         """GET ``url``; fails with `HttpFailed`."""
@@ -95,11 +86,40 @@ class HttpClient:
         """POST ``form`` to ``url``; fails with `HttpFailed`."""
         return await self._within(self._ask("POST", url, dict(headers or {}), dict(form)))
 
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> HttpAnswer:
+        """Ask with any method and body; fails with `HttpFailed`."""
+        return await self._within(self._ask(method, url, dict(headers), body))
+
+    async def follow(
+        self, url: str, headers: Mapping[str, str], receive: Callable[[bytes], None]
+    ) -> int:
+        """GET ``url``; hand over what comes, for as long as it comes; return the status.
+
+        Only the answer's head must come within the timeout: to end it earlier, cancel. Fails
+        with `HttpFailed`.
+        """
+        response = await self._bounded(self._open("GET", url, dict(headers), None))
+        body = _Body(0, receive)
+        response.deliverBody(body)
+        await body.whole
+        return int(response.code)
+
+    async def close(self) -> None:
+        """Close the connections that are kept for the next question."""
+        if self._pool is not None:
+            await self._pool.closeCachedConnections()
+
     async def _within(self, asking: Any) -> HttpAnswer:
+        answer: HttpAnswer = await self._bounded(asking)
+        return answer
+
+    async def _bounded(self, asking: Any) -> Any:
         def late(_: object, seconds: float) -> NoReturn:
             raise HttpFailed(f"no complete answer within {seconds:g} s")
 
-        answer: Deferred[HttpAnswer] = Deferred.fromCoroutine(asking)
+        answer: Deferred[Any] = Deferred.fromCoroutine(asking)
         try:
             return await answer.addTimeout(self._timeout, self._clock, late)
         except (ResponseFailed, RequestTransmissionFailed) as error:
@@ -112,10 +132,10 @@ class HttpClient:
             self._log.failure("a question failed in an unknown way")
             raise HttpFailed(type(error).__name__) from None
 
-    async def _ask(
+    async def _open(
         self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
-    ) -> HttpAnswer:
-        response = await self._treq.request(
+    ) -> Any:
+        return await self._treq.request(
             method,
             url,
             headers={"Accept": "application/json", **headers},
@@ -124,6 +144,11 @@ class HttpClient:
             unbuffered=True,
             reactor=self._clock,
         )
+
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
+    ) -> HttpAnswer:
+        response = await self._open(method, url, headers, data)
         body = _Body(self._max_body)
         response.deliverBody(body)
         named = {
@@ -134,15 +159,22 @@ class HttpClient:
 
 
 class _Body(Protocol):
-    """Collects an answer's body; ``whole`` fires with it."""
+    """Collects an answer's body; ``whole`` fires with it.
 
-    def __init__(self, most: int) -> None:
+    ``receive``: gets the body as it comes, instead.
+    """
+
+    def __init__(self, most: int, receive: Callable[[bytes], None] | None = None) -> None:
+        self._receive = receive
         self.whole: Deferred[bytes] = Deferred(lambda _: self._hang_up())
         self._most = most
         self._parts = bytearray()
 
     def dataReceived(self, data: bytes) -> None:
         """Keep it, up to the limit."""
+        if self._receive is not None:
+            self._receive(data)
+            return
         self._parts += data
         if len(self._parts) > self._most and not self.whole.called:
             self._parts.clear()
@@ -175,27 +207,33 @@ def http_client(
     timeout: float = 3.0,
     max_body: int = 262144,
     persistent: bool = True,
+    tls: IPolicyForHTTPS | None = None,
 ) -> HttpClient:
     """Return a client on the network.
 
-    ``ca_file``: the only authorities that are trusted; without it the system's.
-    ``persistent``: keep connections; not for POST, which must not be repeated when a kept
-    connection turns out to be gone. Raises what `read_authorities` does.
+    ``ca_file``: the only authorities that are trusted; without it the system's. ``tls``:
+    instead of it, such as a `vsmgate.hands.tls_identity.TlsIdentity`. ``persistent``: keep
+    connections; not for POST, which must not be repeated when a kept connection turns out to
+    be gone. Raises what `read_authorities` does.
     """
-    policy = BrowserLikePolicyForHTTPS()
+    policy: Any = tls or BrowserLikePolicyForHTTPS()
     if ca_file is not None:
         policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates(read_authorities(ca_file)))
     pool = HTTPConnectionPool(reactor, persistent=persistent)
     pool.cachedConnectionTimeout = _KEEP
     agent = Agent(reactor, policy, connectTimeout=timeout, pool=pool)
     no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    treq = HTTPClient(agent, no_cookies)
-    return HttpClient(treq, reactor, timeout=timeout, max_body=max_body, pool=pool)
+    client = HTTPClient(agent, no_cookies)
+    return HttpClient(client, reactor, timeout=timeout, max_body=max_body, pool=pool)
 
 
 def read_authorities(path: Path) -> list[Certificate]:
     """Return the certificates of a PEM file; raises `OSError`, `ValueError` for none."""
-    text = path.read_bytes()
+    return parse_authorities(path.read_bytes())
+
+
+def parse_authorities(text: bytes) -> list[Certificate]:
+    """Return the certificates in PEM; raises `ValueError` for none."""
     mark = b"-----BEGIN CERTIFICATE-----"
     blocks = [mark + rest for rest in text.split(mark)[1:]]
     if not blocks:

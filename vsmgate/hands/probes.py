@@ -16,18 +16,18 @@ from twisted.python.failure import Failure
 
 from vsmgate.errors import BadHandshake, ServiceError, ServiceRefused, ServiceTimeout
 from vsmgate.hands.dialling import Dialler
-from vsmgate.model import Endpoint, Health, ServiceTls
+from vsmgate.model import Endpoint, Secret, Service
 from vsmgate.targets import TargetRule
 
-__all__ = ["probe"]
+__all__ = ["Question", "probe", "request_for"]
 
-_GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+_GET = "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{secret}\r\n"
 
 #: An opening handshake (RFC 6455 section 1.2); only the status of the answer counts.
 _UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Key: dnNtZ2F0ZSBwcm9iZSBrZQ==\r\n"
-    "Sec-WebSocket-Version: 13\r\n\r\n"
+    "Sec-WebSocket-Version: 13\r\n{secret}\r\n"
 )
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
@@ -36,18 +36,18 @@ async def probe(
     dialler: Dialler,
     endpoint: Endpoint,
     rule: TargetRule,
-    path: str,
-    health: Health,
-    tls: ServiceTls | None = None,
+    service: Service,
+    secret: Secret | None = None,
 ) -> None:
-    """Return once the service answered; ``path`` is its WebSocket's.
+    """Return once ``service`` answered; it is shown the job's ``secret``.
 
     Fails with `TargetDenied`, `ServiceRefused`, `ServiceTlsFailed`, `ServiceTimeout` (after
     ``health.timeout``) or `BadHandshake` (it answers something else); each says what was
     seen.
     """
+    health = service.health
     where = f"{endpoint.host}:{endpoint.port}"
-    asked = Deferred.fromCoroutine(_ask(dialler, endpoint, rule, path, health, tls))
+    asked = Deferred.fromCoroutine(_ask(dialler, endpoint, rule, service, secret))
 
     def late(_: object, seconds: float) -> None:
         raise ServiceTimeout(f"{where} did not answer within {seconds:g} s.")
@@ -65,19 +65,16 @@ async def _ask(
     dialler: Dialler,
     endpoint: Endpoint,
     rule: TargetRule,
-    path: str,
-    health: Health,
-    tls: ServiceTls | None,
+    service: Service,
+    secret: Secret | None,
 ) -> None:
-    template, path = (_GET, health.http) if health.http else (_UPGRADE, path)
-    if health.http is None and health.kind == "tcp":
-        template = ""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    request = template.format(path=path, host=host, port=endpoint.port).encode("ascii")
-    question = _Question(request)
+    health = service.health
+    path = health.http or service.path
+    request = request_for(endpoint, service, secret)
+    question = Question(request)
     factory = Factory.forProtocol(lambda: question)
     factory.noisy = False
-    await dialler.connect(factory, endpoint, rule, health.timeout, tls)
+    await dialler.connect(factory, endpoint, rule, health.timeout, service.tls)
     try:
         line = await question.answer
     finally:
@@ -86,13 +83,25 @@ async def _ask(
         return
     found = _STATUS_LINE.match(line)
     status = int(found[1]) if found else 0
-    good = status == 101 if template is _UPGRADE else 200 <= status < 300
+    good = 200 <= status < 300 if health.http else status == 101
     if not good:
         said = str(status) if status else "something that is not HTTP"
         raise BadHandshake(f"{endpoint.host}:{endpoint.port}{path} answered {said}.")
 
 
-class _Question(Protocol):
+def request_for(endpoint: Endpoint, service: Service, secret: Secret | None) -> bytes:
+    """Return what a probe sends: nothing, where the connection is enough."""
+    health = service.health
+    template, path = (_GET, health.http) if health.http else (_UPGRADE, service.path)
+    if health.http is None and health.kind == "tcp":
+        return b""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    shown = "" if secret is None else f"Authorization: Bearer {secret.reveal()}\r\n"
+    request = template.format(path=path, host=host, port=endpoint.port, secret=shown)
+    return request.encode("ascii")
+
+
+class Question(Protocol):
     """Sends a request and waits for the first line; without one, the connection is enough."""
 
     def __init__(self, request: bytes) -> None:
@@ -103,7 +112,8 @@ class _Question(Protocol):
     def hang_up(self) -> None:
         """Cut the connection, whatever is under way."""
         transport: Any = self.transport
-        transport.abortConnection()
+        if transport is not None:
+            transport.abortConnection()
 
     def connectionMade(self) -> None:
         """Ask, or be content."""

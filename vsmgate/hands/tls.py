@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ __all__ = ["Shaking", "TlsLayer", "options_for_service", "tls_layer"]
 
 _PEM = b"-----BEGIN CERTIFICATE-----"
 
+#: What ended a handshake: the alert that we sent (RFC 8446 section 6.2) tells why OpenSSL did
+#: not take the certificate, which its error alone does not.
+_CERTIFICATE_EXPIRED = 45
+#: What OpenSSL says of octets that are no TLS record.
+_NO_TLS = ("wrong version number", "record layer failure", "packet length too long", "http request")
+
 
 def options_for_service(tls: ServiceTls, host: str) -> IOpenSSLClientConnectionCreator:
     """Return how to speak TLS with a service at ``host``; its certificate is verified always.
@@ -48,7 +54,7 @@ def options_for_service(tls: ServiceTls, host: str) -> IOpenSSLClientConnectionC
         return _options(tls.ca, stamp, tls.server_name or host)
     except (OSError, ValueError, SSL.Error):
         raise ServiceTlsFailed(
-            "The certificates of the service's authority cannot be read."
+            "The certificates of the service's authority cannot be read.", finding="tls_authority"
         ) from None
 
 
@@ -63,7 +69,28 @@ def _options(ca: str | None, stamp: int, name: str) -> IOpenSSLClientConnectionC
         trust = trustRootFromCertificates([Certificate.loadPEM(_PEM + part) for part in parts])
     # No ALPN: a server of Twisted's that expects none would hang up.
     minimum = {"raiseMinimumTo": TLSVersion.TLSv1_2}
-    return optionsForClientTLS(name, trustRoot=trust, extraCertificateOptions=minimum)
+    return _Alerted(optionsForClientTLS(name, trustRoot=trust, extraCertificateOptions=minimum))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Alerted:
+    """Makes the connections of ``creator``, and lets a `_Shaker` see the alert that it sends."""
+
+    def __init__(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._creator = creator
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        connection = self._creator.clientConnectionForTLS(tlsProtocol)
+        alerts: list[int] = []
+
+        def told(_: SSL.Connection, where: int, code: int) -> None:
+            if where == SSL.SSL_CB_WRITE_ALERT:
+                alerts.append(code & 0xFF)  # the level is in the octet above
+
+        connection.set_info_callback(told)
+        if isinstance(tlsProtocol.wrappedProtocol, _Shaker):
+            tlsProtocol.wrappedProtocol.alerts = alerts
+        return connection
 
 
 class TlsTransport(BufferingTLSTransport):
@@ -126,11 +153,13 @@ class Shaking(Factory):
         self._drop = None
         self.done.callback(protocol)
 
-    def failed(self, reason: Failure) -> None:
-        """The connection is gone."""
+    def failed(self, reason: Failure, alerts: Sequence[int]) -> None:
+        """The connection is gone; ``alerts`` were sent before."""
         self._drop = None
         if not self.done.called:
-            self.done.errback(ServiceTlsFailed(f"The TLS handshake failed: {_words(reason)}."))
+            finding, words = _found(reason, alerts)
+            error = ServiceTlsFailed(f"The TLS handshake failed: {words}.", finding=finding)
+            self.done.errback(error)
 
     def _cancel(self, _: Deferred[Any]) -> None:
         if self._drop is not None:
@@ -144,6 +173,7 @@ class _Shaker(Protocol):
     def __init__(self, shaking: Shaking, addr: Any) -> None:
         self._shaking = shaking
         self._addr = addr
+        self.alerts: Sequence[int] = ()
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -155,14 +185,19 @@ class _Shaker(Protocol):
             self._shaking.shaken(self._addr, self.transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # has a default upstream
-        self._shaking.failed(reason)
+        self._shaking.failed(reason, self.alerts)
 
 
-def _words(reason: Failure) -> str:
-    """Return a failed handshake's cause in words that hold nothing of the inside."""
+def _found(reason: Failure, alerts: Sequence[int]) -> tuple[str, str]:
+    """Return a failed handshake's finding, and its cause in words that hold nothing inner."""
     error = reason.value
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        return str(error.args[0][-1][-1]).lower() or "no reason was given"
+        words = str(error.args[0][-1][-1]).lower() or "no reason was given"
+        if words == "certificate verify failed":
+            if _CERTIFICATE_EXPIRED in alerts:
+                return "tls_expired", f"{words}: it has expired"
+            return "tls_untrusted", f"{words}: no trusted authority"
+        return "tls_missing" if words in _NO_TLS else "tls_failed", words
     if type(error).__name__ == "VerificationError":
-        return "the certificate is for another name"
-    return "the service hung up"
+        return "tls_name", "the certificate is for another name"
+    return "tls_failed", "the service hung up"

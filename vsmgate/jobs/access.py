@@ -20,6 +20,7 @@ from vsmgate.errors import (
     Unauthenticated,
 )
 from vsmgate.interfaces import IAuthenticator, IJobStore
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.renewals import Renewals
 from vsmgate.lifecycle import State
@@ -34,7 +35,7 @@ __all__ = ["Access", "epitaph", "service_of"]
 class Access:
     """Knows identities and owners; the relay's `vsmgate.relay.desk.Desk`.
 
-    ``sessions`` is set before a relay asks.
+    ``sessions`` and ``secrets``: only for relays, which need both.
     """
 
     _log = Logger()
@@ -47,6 +48,8 @@ class Access:
         wall: Callable[[], float],
         active: Callable[[str], None],
         rules: Mapping[str, TargetRule] | None = None,
+        sessions: Sessions | None = None,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -54,7 +57,8 @@ class Access:
         self._wall = wall
         self.active = active
         self._rules = rules or {}
-        self.sessions: Sessions | None = None
+        self._sessions = sessions
+        self._secrets = secrets
         self._renewals = Renewals(wall)
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
@@ -105,7 +109,8 @@ class Access:
             said = job.reason.message if job.reason is not None else ""
             raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
         rule = self._rules.get(job.usecase.launcher, REMOTE)
-        return Target(job, service, spec, endpoint, identity, rule)
+        secret = self._secrets.of(job_id) if self._secrets and spec.secret else None
+        return Target(job, service, spec, endpoint, identity, rule, secret)
 
     async def _admitted(
         self, job_id: str, service: str, credential: Credential | None
@@ -118,6 +123,7 @@ class Access:
         if credential.kind == "bearer":
             return await self.authenticate(credential.secret)
         if credential.kind == "session":
+            assert self._sessions is not None
             return self._sessions.read(credential.secret, job_id, service, self._wall())
         ticket = await self._store.use_ticket(credential.secret.digest(), self._wall())
         if ticket.job_id != job_id or ticket.service != service:
@@ -126,12 +132,8 @@ class Access:
 
     def session(self, target: Target) -> Session:
         """Return what lets a browser come back (see `vsmgate.relay.desk.Desk`)."""
+        assert self._sessions is not None
         return self._sessions.make(target.job.id, target.service, target.identity, self._wall())
-
-    @property
-    def _sessions(self) -> Sessions:
-        assert self.sessions is not None
-        return self.sessions
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         """Call ``call`` once when the job stops or ends."""

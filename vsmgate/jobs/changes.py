@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from vsmgate.diagnosis import NOT_ANSWERING, unaddressed
+from vsmgate.diagnosis import reason as why_silent
 from vsmgate.lifecycle import Event, State, outcome, step
 from vsmgate.model import Job, Observation, Phase, Reason, Timings, replace
 
-__all__ = ["answered", "extended", "finished", "observed", "stopping", "submitted", "waiting"]
+__all__ = [
+    "answered",
+    "extended",
+    "finished",
+    "observed",
+    "passed_on",
+    "stopping",
+    "submitted",
+    "unanswered",
+    "waiting",
+]
+
+#: Seconds without an answer after which a running job says why, and again when that changes.
+PATIENCE = 10.0
 
 _WAITING = {
     Phase.QUEUED: (Event.QUEUED, Reason("queued", "The engine holds the job in its queue.")),
@@ -31,6 +48,7 @@ def _timed(timings: Timings, **moments: float) -> Timings:
         "running_at": timings.running_at,
         "last_refusal": timings.last_refusal,
         "ready_at": timings.ready_at,
+        "starting_at": timings.starting_at,
     }
     return Timings(**{k: v if v is not None else moments.get(k) for k, v in values.items()})
 
@@ -49,6 +67,15 @@ def waiting(job: Job, reason: Reason) -> Job:
     return _changed(job, reason=reason)
 
 
+def passed_on(job: Job, to: str, why: str) -> Job:
+    """The job's launcher has not got it and never will: the launcher ``to`` is tried next."""
+    if job.ended or job.state is State.STOPPING or to not in job.usecase.fallbacks:
+        return job
+    rest = job.usecase.fallbacks[job.usecase.fallbacks.index(to) + 1 :]
+    usecase = msgspec.structs.replace(job.usecase, launcher=to, fallbacks=rest)
+    return _changed(job, usecase=usecase, reason=None, launcher_reason=why)
+
+
 def observed(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     """The engine said where the job is (any phase but ``UNKNOWN``)."""
     if job.ended:
@@ -59,6 +86,7 @@ def observed(job: Job, seen: Observation, now: float, max_lifetime: float) -> Jo
     if seen.phase is Phase.RUNNING:
         return _runs(job, seen, now, max_lifetime)
     event, usual = _WAITING[seen.phase]
+    since = (job.timings.starting_at or now) if seen.phase is Phase.STARTING else None
     reason = job.reason if job.state is State.STOPPING else seen.reason or usual
     return _changed(
         job,
@@ -67,6 +95,7 @@ def observed(job: Job, seen: Observation, now: float, max_lifetime: float) -> Jo
         queue=seen.queue,
         endpoints={},
         answered=(),
+        timings=msgspec.structs.replace(job.timings, starting_at=since),
     )
 
 
@@ -74,7 +103,12 @@ def _runs(job: Job, seen: Observation, now: float, max_lifetime: float) -> Job:
     state = step(job.state, Event.RUNNING)
     timings = _timed(job.timings, running_at=now)
     started = timings.running_at or now
-    waits = Reason("starting", "The job runs; its services do not all answer yet.")
+    waits: Reason | None = Reason("starting", "The job runs; its services do not all answer yet.")
+    if job.reason is not None and job.reason.code == NOT_ANSWERING:  # it outlives polls
+        waits = job.reason if seen.endpoints in ({}, job.endpoints) else waits
+    elif not (seen.endpoints or job.endpoints) and now - started >= PATIENCE:
+        name = next(iter(job.usecase.services))
+        waits = why_silent(name, [unaddressed(name)])
     return _changed(
         job,
         state=state,
@@ -104,6 +138,11 @@ def answered(
         answered=all_answered,
         timings=timings,
     )
+
+
+def unanswered(job: Job, reason: Reason) -> Job:
+    """A service of the running job still does not answer, for this reason."""
+    return _changed(job, reason=reason) if job.state is State.RUNNING else job
 
 
 def _known(**moments: float | None) -> dict[str, float]:

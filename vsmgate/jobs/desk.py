@@ -28,6 +28,7 @@ from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
 from vsmgate.lifecycle import State
 from vsmgate.model import (
@@ -71,11 +72,14 @@ class JobDesk:
         quota: Quota,
         clock: IReactorTime,
         wall: Callable[[], float],
+        doctor: Doctor,
     ) -> None:
         self._book = book
         self._store = store
         self._drivers = drivers
         self.authenticate = access.authenticate
+        self.expires_in = access.expires_in
+        self.diagnose = doctor.diagnose
         self._access = access
         self._usecases = usecases
         self._config = config
@@ -123,22 +127,24 @@ class JobDesk:
             known = ", ".join(sorted(self._usecases)) or "none"
             raise NoSuchUsecase(f"No use case has this name; known: {known}.")
         complete_parameters = complete(wanted.parameters, parameters)
-        driver = self._drivers[wanted.launcher]
+        chosen, why, stale = self._chosen(wanted)
         key = None
         if idempotency_key is not None:
             asked = msgspec.json.encode([wanted.name, complete_parameters, name], order="sorted")
             key = Idempotency(idempotency_key, hashlib.sha256(asked).hexdigest())
-        elif driver.stale_since is not None:
-            raise EngineUnreachable(f"{driver.name} cannot be reached now; try again later.")
+        elif stale:
+            names = " and ".join(wanted.choices)
+            raise EngineUnreachable(f"{names} cannot be reached now; try again later.")
         job, new = await self._book.add(
             Job(
                 new_job_id(),
                 identity.subject,
-                wanted,
+                chosen,
                 self._wall(),
                 name=name,
                 parameters=complete_parameters,
                 lifetime=wanted.limits.lifetime or self._config.lifetime,
+                launcher_reason=why,
             ),
             self._quota,
             key,
@@ -146,17 +152,43 @@ class JobDesk:
         if not new:
             return self._aged(job), False
         self._log.info(
-            "job {job} of {owner}: {usecase}", job=job.id, owner=job.owner, usecase=wanted.name
+            "job {job} of {owner}: {usecase} on {launcher} {why}",
+            job=job.id,
+            owner=job.owner,
+            usecase=wanted.name,
+            launcher=chosen.launcher,
+            why=why,
         )
         if not job.held:
-            driver.accept(job)
-            await driver.settled(job.id, FIRST_WORD)
-            job = await self._book.find(job.id)
+            self._drivers[chosen.launcher].accept(job)
+            job = await self._settled(job)
             if job.state is State.FAILED and job.engine_ref is None and job.reason is not None:
                 raise EngineRefused(
                     job.reason.message, code=job.reason.code, native=job.reason.native
                 )
         return self._aged(job), True
+
+    def _chosen(self, wanted: Usecase) -> tuple[Usecase, str, bool]:
+        """Return the use case with the launcher to take, why that one, and if none answers."""
+        away: list[str] = []
+        for index, name in enumerate(wanted.choices):
+            if self._drivers[name].stale_since is None:
+                rest = wanted.choices[index + 1 :]
+                why = f"{' and '.join(away)} cannot be reached." if away else "The first choice."
+                chosen = msgspec.structs.replace(wanted, launcher=name, fallbacks=rest)
+                return chosen, why if wanted.fallbacks else "", False
+            away.append(name)
+        return wanted, "No choice can be reached." if wanted.fallbacks else "", True
+
+    async def _settled(self, job: Job) -> Job:
+        """Return a new job after its engine's first word; it may move on to another engine."""
+        deadline = self._clock.seconds() + FIRST_WORD
+        while True:
+            launcher, left = job.usecase.launcher, deadline - self._clock.seconds()
+            await self._drivers[launcher].settled(job.id, left)
+            job = await self._book.find(job.id)
+            if job.usecase.launcher == launcher or self._clock.seconds() >= deadline:
+                return job
 
     # -- one's own jobs -----------------------------------------------------------------
 
@@ -169,7 +201,7 @@ class JobDesk:
         job = await self._owned(identity, job_id)
         if not job.ended:
             driver = self._drivers.get(job.usecase.launcher)
-            if driver is not None:
+            if driver is not None and not job.ready:  # then there is nothing to hurry for
                 driver.ticker.within(self._config.poll_fastest)
             job = self._aged(await self._book.wait(job, seconds, self._clock))
         return job
@@ -195,7 +227,7 @@ class JobDesk:
         job = await self._book.update(job.id, lambda j: changes.stopping(j, reason, self._wall()))
         driver = self._drivers.get(job.usecase.launcher)
         if driver is not None:
-            driver.ticker.nudge()
+            driver.nudge()
         return self._aged(job)
 
     async def extend(self, identity: Identity, job_id: str, seconds: float) -> Job:

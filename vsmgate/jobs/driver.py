@@ -1,30 +1,40 @@
 """Keeps the jobs of one launcher in step with its engine.
 
-Level-triggered: each pass looks at all live jobs of the launcher and does what is
-missing: finds or submits those without an engine ref, asks for all the others in one
-poll, cancels those that are asked to stop. A pass may be cut short at any point and
-the next one goes on from what is stored, so a crash between any two lines leads to
-exactly one engine job per accepted start.
+Level-triggered: each pass asks for all jobs that the engine has in one poll, notes what
+changed, and cancels those that are asked to stop. The others are the `Submitter`'s, whose
+work goes on beside it. A pass may be cut short at any point and the next one goes on from
+what is stored.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
-from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable, NoSuchJob
+from vsmgate.errors import EngineError, NoSuchJob
 from vsmgate.interfaces import ILauncher
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
+from vsmgate.jobs.line import Line
+from vsmgate.jobs.submitter import Submitter
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, Launch, LogStream, Observation, Phase, Reason
+from vsmgate.model import (
+    Job,
+    Launch,
+    LogStream,
+    Observation,
+    Phase,
+    Reason,
+    new_job_id,
+    tag_of,
+)
 
 __all__ = ["Driver"]
 
@@ -33,11 +43,10 @@ T = TypeVar("T")
 HURRIED = frozenset({State.STARTING, State.STOPPING})
 
 LOST = Reason("lost", "The engine does not know the job any more.")
-NEVER_TAKEN = Reason("cancelled_by_user", "The job was stopped before its engine had it.")
 
 
 class Driver:
-    """Drives one launcher; ``ticker`` is the service that runs its passes.
+    """Drives one launcher; ``services`` are what runs, ``ticker`` is that of the polls.
 
     ``notice``: seconds from a job's stop to its cancelling, in which relays of other
     processes hear of it and tell their clients.
@@ -55,83 +64,83 @@ class Driver:
         clock: IReactorTime,
         wall: Callable[[], float],
         notice: float = 0.0,
+        secrets: JobSecrets | None = None,
     ) -> None:
         self.name = name
         self.launcher = launcher
-        self.stale_since: float | None = None
-        self.trouble = ""
-        self._plans = plans
+        self.line = Line(name, launcher, config, clock, wall)
         self._book = book
         self._config = config
         self._clock = clock
         self._wall = wall
         self._notice = notice
-        self._failures = 0
-        self._submitting: dict[str, list[Deferred[None]]] = {}
-        self._untried: set[str] = set()
+        self._plans = plans
+        self._secrets = secrets
         self._unknown: dict[str, tuple[int, float]] = {}
         self._cancelled: dict[str, float] = {}
         self.ticker = Ticker(f"driver {name}", self._tick, clock)
+        self.submitter = Submitter(
+            self.line, self._launch, book, config, clock, wall, placed=self.ticker.nudge
+        )
 
     # -- from outside -------------------------------------------------------------
 
+    @property
+    def services(self) -> Sequence[IService]:
+        """What is to run: polls and submissions, neither of which waits for the other."""
+        return (self.ticker, self.submitter)
+
+    @property
+    def stale_since(self) -> float | None:
+        """Since when the engine cannot be asked (Unix seconds)."""
+        return self.line.stale_since
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the engine from being asked."""
+        return self.line.trouble
+
+    def nudge(self) -> None:
+        """Look at the jobs at once."""
+        self.ticker.nudge()
+        self.submitter.ticker.nudge()
+
     def accept(self, job: Job) -> None:
         """Take a job that was just stored: its engine cannot know it yet."""
-        self._untried.add(job.id)
-        self.ticker.nudge()
+        self.submitter.accept(job)
 
     async def settled(self, job_id: str, seconds: float) -> None:
         """Wait until the job's submission was tried, at most ``seconds``."""
-        tried: Deferred[None] = Deferred()
-        self._submitting.setdefault(job_id, []).append(tried)
-        try:
-            await tried.addTimeout(seconds, self._clock, lambda _, __: None)
-        finally:
-            waiting = self._submitting.get(job_id, [])
-            if tried in waiting:
-                waiting.remove(tried)
+        await self.submitter.attempts.settled(job_id, seconds)
 
     async def ask(self, answer: Awaitable[T]) -> T:
         """Await a launcher's answer, for a bounded time."""
-        bounded = Deferred.fromCoroutine(_awaited(answer))
+        return await self.line.ask(answer)
 
-        def late(result: Any, seconds: float) -> Any:
-            raise EngineUnreachable(f"{self.name} did not answer within {seconds:g} s.")
-
-        return await bounded.addTimeout(self._config.engine_timeout, self._clock, late)
+    def _launch(self, job: Job) -> Launch:
+        secret = self._secrets.wanted(job.id, job.usecase) if self._secrets else None
+        plan = self._plans(job)
+        return Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime, secret)
 
     # -- one pass -----------------------------------------------------------------
 
     async def _tick(self) -> float:
+        refs = {job.engine_ref: job.id for job in self._jobs() if job.engine_ref is not None}
         try:
-            await self._place([job for job in self._jobs() if job.engine_ref is None])
-            await self._look()
-        except EngineError as error:
-            delay = self._unreachable(error)
-            for job_id in list(self._submitting):
-                self._tried(job_id)
-            return delay
-        self._reached()
+            if refs:
+                await self._look(refs)
+            elif self.stale_since is not None:  # nothing else would find out that it is back
+                stranger = tag_of(new_job_id())
+                await self.line.query(lambda: self.launcher.find([stranger]))
+        except EngineError:
+            return max(self._config.poll_fastest, self.line.pause())
         return self._pace()
-
-    def _unreachable(self, error: EngineError) -> float:
-        if self.stale_since is None:
-            self.stale_since = self._wall()
-            self._log.warn("{name} cannot be asked: {error}", name=self.name, error=str(error))
-        self.trouble = error.detail
-        self._failures = min(self._failures + 1, 16)
-        ceiling = min(60.0, self._config.poll_fastest * 2**self._failures)
-        return random.uniform(self._config.poll_fastest, max(ceiling, self._config.poll_fastest))
-
-    def _reached(self) -> None:
-        if self.stale_since is not None:
-            self._log.info("{name} can be asked again", name=self.name)
-        self.stale_since, self.trouble, self._failures = None, "", 0
 
     def _pace(self) -> float:
         awaited = self._book.awaited()
         for job in self._jobs():
-            if job.state in HURRIED or job.id in awaited or job.engine_ref is None:
+            hurried = job.state in HURRIED or (job.id in awaited and not job.ready)
+            if hurried or job.engine_ref is None:
                 return self._config.poll_fastest
         return self._config.poll_interval
 
@@ -139,63 +148,9 @@ class Driver:
         """Return this launcher's live jobs; held ones are not its business yet."""
         return [j for j in self._book.live() if j.usecase.launcher == self.name and not j.held]
 
-    # -- jobs that have no engine ref yet -------------------------------------------
-
-    async def _place(self, jobs: Collection[Job]) -> None:
-        """Submit new jobs; first look for those that a crash or a fault left in doubt."""
-        doubtful = {job.tag: job for job in jobs if job.id not in self._untried}
-        found = await self.ask(self.launcher.find(doubtful)) if doubtful else {}
-        for job in jobs:
-            ref = found.get(job.tag)
-            if ref is not None:
-                self._log.info("job {job} found as {ref}", job=job.id, ref=ref)
-                await self._note_ref(job.id, ref)
-            elif job.state is State.STOPPING:
-                await self._end(job, NEVER_TAKEN)
-            else:
-                await self._submit(job)
-
-    async def _submit(self, job: Job) -> None:
-        self._untried.discard(job.id)  # from here on the engine may have it
-        try:
-            plan = self._plans(job)
-            launch = Launch(job.id, job.owner, job.usecase, plan, job.parameters, job.lifetime)
-            ref = await self.ask(self.launcher.submit(launch))
-        except EngineRefused as error:
-            self._log.info("job {job} refused: {error}", job=job.id, error=error.detail)
-            await self._end(job, Reason(error.code, error.detail, error.native))
-        except EngineUnreachable as error:
-            reason = Reason(error.code, f"{error.detail} The gateway goes on trying.")
-            await self._book.update(job.id, lambda j: changes.waiting(j, reason))
-            raise
-        except CancelledError:
-            raise  # the gateway stops: the next one looks for the job
-        except Exception:
-            # A fault in the launcher's code: whether the engine has the job is unknown, so
-            # let the next pass look for it and cancel what it finds.
-            self._log.failure("{name} failed to submit {job}", name=self.name, job=job.id)
-            broken = Reason("launcher_failed", f"The launcher {self.name} failed; see the log.")
-            await self._book.update(job.id, lambda j: changes.stopping(j, broken, self._wall()))
-            self._tried(job.id)
-        else:
-            await self._note_ref(job.id, ref)
-
-    async def _note_ref(self, job_id: str, ref: str) -> None:
-        await self._book.update(job_id, lambda job: changes.submitted(job, ref, self._wall()))
-        self._tried(job_id)
-
-    def _tried(self, job_id: str) -> None:
-        for waiting in self._submitting.pop(job_id, []):
-            waiting.callback(None)
-
-    # -- jobs that the engine has ---------------------------------------------------
-
-    async def _look(self) -> None:
+    async def _look(self, refs: Mapping[str, str]) -> None:
         """Ask for all jobs in one poll; note what changed; cancel what is to stop."""
-        refs = {job.engine_ref: job.id for job in self._jobs() if job.engine_ref is not None}
-        if not refs:
-            return
-        seen = await self.ask(self.launcher.poll(refs.keys()))
+        seen = await self.line.query(lambda: self.launcher.poll(refs.keys()))
         now = self._wall()
         for ref, job_id in refs.items():
             job = self._book.get(job_id)
@@ -245,8 +200,6 @@ class Driver:
             pass
         self._unknown.pop(job.id, None)
         self._cancelled.pop(job.id, None)
-        self._untried.discard(job.id)
-        self._tried(job.id)
 
     async def _log_tail(self, job: Job) -> str:
         """Return the last words of each service, for people."""
@@ -264,7 +217,3 @@ class Driver:
                 if tail:
                     parts.append(f"[{service} {stream}]\n{tail}")
         return "\n".join(parts)
-
-
-async def _awaited(answer: Awaitable[T]) -> T:
-    return await answer

@@ -7,24 +7,24 @@ clients as it can does not answer one more, and is well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vsmgate.diagnosis import Step, reason
 from vsmgate.errors import NoSuchJob, ServiceError, StoreUnavailable
-from vsmgate.hands.dialling import Dialler
-from vsmgate.hands.probes import probe
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
 from vsmgate.lifecycle import State
 from vsmgate.model import Job
-from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Prober", "pause"]
 
@@ -43,11 +43,18 @@ def pause(elapsed: float) -> float:
     return min(2.0, elapsed / 10)
 
 
-class Prober(Service):
-    """Probes; ``trouble`` has what the last failed probe of a job said.
+class Examiner(Protocol):
+    """What asks services (`vsmgate.jobs.doctor.Doctor`)."""
 
-    ``rules``: where the services of each launcher's jobs may be.
-    """
+    async def probe(self, job: Job, name: str) -> None:
+        """Return once a service answered; fail with `ServiceError`."""
+
+    async def examine(self, job: Job, name: str) -> Sequence[Step]:
+        """Return at which step it is out of reach."""
+
+
+class Prober(Service):
+    """Probes; ``trouble`` has what the last failed probe of a job said."""
 
     _log = Logger()
 
@@ -56,16 +63,14 @@ class Prober(Service):
         book: JobBook,
         reactor: IReactorTime,
         wall: Callable[[], float],
-        dialler: Dialler,
-        rules: Mapping[str, TargetRule],
+        examiner: Examiner,
     ) -> None:
         self.setName("prober")
         self.trouble: dict[str, str] = {}
         self._book = book
         self._reactor = reactor
         self._wall = wall
-        self._dialler = dialler
-        self._rules = rules
+        self._examiner = examiner
         self._tasks: dict[str, Deferred[None]] = {}
         self._room = DeferredSemaphore(CONCURRENT)
         book.watch(self._changed)
@@ -102,12 +107,13 @@ class Prober(Service):
         task.addErrback(self._failed, job_id).addBoth(over)
 
     def _failed(self, failure: Failure, job_id: str) -> None:
-        if not failure.check(CancelledError, NoSuchJob):
+        if not failure.check(CancelledError, ConnectingCancelledError, NoSuchJob):
             self._log.failure("probing {job} failed", failure, job=job_id)
 
     async def _until_ready(self, job_id: str) -> None:
         begun = self._reactor.seconds()
         refused_at: float | None = None
+        explained: tuple[str, str] | None = None
         while True:
             job = self._book.get(job_id)
             if job is None or job.state is not State.RUNNING:
@@ -125,18 +131,34 @@ class Prober(Service):
                     return
             if len(good) < len(missing):
                 refused_at = now
+                first = next(name for name in missing if name not in good)
+                seen = (first, self.trouble.get(job_id, ""))
+                if self._reactor.seconds() - begun >= changes.PATIENCE and seen != explained:
+                    explained = seen
+                    await self._explain(job, first)
             await deferLater(self._reactor, pause(self._reactor.seconds() - begun))
 
-    async def _answers(self, job: Job, name: str) -> bool:
-        endpoint = job.endpoints.get(name)
-        if endpoint is None:
-            self.trouble[job.id] = f"{name} has told no address yet"
-            return False
-        service = job.usecase.services[name]
-        rule = self._rules.get(job.usecase.launcher, REMOTE)
+    async def _explain(self, job: Job, name: str) -> None:
+        """Let the job say at which step a service of it is out of reach."""
         await self._room.acquire()
         try:
-            await probe(self._dialler, endpoint, rule, service.path, service.health, service.tls)
+            found = reason(name, await self._examiner.examine(job, name))
+        finally:
+            self._room.release()
+        if found is None:  # it answers since
+            return
+        try:
+            await self._book.update(job.id, partial(changes.unanswered, reason=found))
+        except StoreUnavailable as error:
+            self._log.warn("{job} not stored: {error}", job=job.id, error=str(error))
+
+    async def _answers(self, job: Job, name: str) -> bool:
+        if name not in job.endpoints:
+            self.trouble[job.id] = f"{name} has told no address yet"
+            return False
+        await self._room.acquire()
+        try:
+            await self._examiner.probe(job, name)
         except ServiceError as error:
             self.trouble[job.id] = f"{name}: {error.detail}"
             return False

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
+from vsmgate.diagnosis import NOT_ANSWERING
 from vsmgate.errors import EngineError, NoSuchJob
 from vsmgate.interfaces import IJobStore
 from vsmgate.jobs import changes
@@ -41,10 +42,19 @@ def overdue(
         wait = limits.queue_timeout or config.queue_timeout
         if wait is not None and now - job.created_at > wait:
             return Reason("queue_timeout", f"The job waited more than {wait:g} s in the queue.")
+    if job.state is State.STARTING and timings.starting_at is not None:
+        wait = limits.start_timeout or config.start_timeout
+        if now - timings.starting_at > wait:
+            said = f" It said last: {job.reason.message}" if job.reason else ""
+            native = job.reason.native if job.reason else ""
+            text = f"The engine did not get the job to run within {wait:g} s.{said}"
+            return Reason("never_ready", text, native)
     if job.state is State.RUNNING and timings.running_at is not None:
         wait = limits.start_timeout or config.start_timeout
         if now - timings.running_at > wait:
             detail = f" The last probe: {trouble}" if trouble else ""
+            if job.reason is not None and job.reason.code == NOT_ANSWERING:
+                detail = f" {job.reason.message}"
             return Reason("never_ready", f"Not every service answered within {wait:g} s.{detail}")
     if job.state is State.READY:
         wait = limits.idle_timeout or config.idle_timeout
@@ -107,7 +117,7 @@ class Reaper:
             return
         driver = self._drivers.get(job.usecase.launcher)
         if driver is not None:
-            driver.ticker.nudge()
+            driver.nudge()
 
     async def _forget(self, now: float) -> None:
         """Remove jobs that ended long ago, and what their engines keep of them."""

@@ -19,12 +19,14 @@ class Ending(NamedTuple):
 
     ``service`` ended with ``status``; or without a service the job was told to end
     (SIGTERM), ``seconds`` after its start, when it was allowed ``limit`` seconds.
+    ``requeued``: Slurm started it a second time, which it declined.
     """
 
     service: str
     status: int
     seconds: int = 0
     limit: int = 0
+    requeued: bool = False
 
 
 def ports_in(text: str) -> dict[str, int]:
@@ -42,4 +44,6 @@ def ending_in(text: str) -> Ending | None:
         return Ending(match[1], int(match[2]))
     if match := _TERMINATED.fullmatch(text):
         return Ending("", 143, int(match[1]), int(match[2]))
+    if text == "requeued\n":
+        return Ending("", 94, requeued=True)
     return None

@@ -11,7 +11,7 @@ In the folder of the job the script leaves (`vsmgate.launchers.job_report` reads
     NAME.stdout     outputs of each service
     NAME.stderr
     NAME.status     its exit code
-    exit            how it ended: ``service NAME STATUS`` or ``terminated SECONDS LIMIT``
+    exit            ``service NAME STATUS``, ``terminated SECONDS LIMIT`` or ``requeued``
     work/           the job's own: ``{directory}``, and where its services start
 """
 
@@ -37,6 +37,7 @@ class Place(NamedTuple):
     """Where jobs run: their folder, what to bind, the first and last port, the Python there.
 
     ``folder``: of all jobs, where each makes its own. None: a job starts in its own already.
+    ``secret``: lines that set and export VSMGATE_SECRET.
     """
 
     folder: str | None
@@ -44,6 +45,7 @@ class Place(NamedTuple):
     ports: tuple[int, int]
     python: str
     shared: bool
+    secret: str = ":"
 
 
 _HEAD = Template("""\
@@ -51,7 +53,13 @@ _HEAD = Template("""\
 # $tag: made by vsmgate.
 umask $umask
 folder=$folder
+if [ "$${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+    # Where Slurm could not be told not to requeue the job, its services must not start again.
+    printf 'requeued\\n' >"$$folder/exit"
+    exit 94
+fi
 $fresh
+$secret
 mkdir -- "$$folder" "$$folder/work" && cd -- "$$folder/work" || exit 90
 work=$$PWD number=$${SLURM_JOB_ID:-$$$$}
 printf '%s\\n' "$$number" >"$$folder/job"
@@ -89,8 +97,9 @@ trap 'finish terminated' TERM
 $setup
 
 # -- ports ------------------------------------------------------------------------------
-# Jobs that start at one time on a node look at ports far apart (7919 is a prime).
-next=$$(($low + number * 7919 % $span))
+# From the job's number on and far from its neighbours', because two jobs that begin on a node at
+# once, and pass over ports in use, must not come to the same one.
+next=$$(($low + number * $count * 31 % $span))
 busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 choose() {
     local tries=$span hex
@@ -107,13 +116,6 @@ choose() {
 
 #: The folder of a job that starts in a directory of its own.
 OWN_FOLDER = '"$PWD/vsmgate"'
-#: UNICORE can start a job once more: what the first run left is not this one's.
-_FRESH = """\
-rm -rf -- "$folder" || exit 90
-if [ -f vsmgate-secret ]; then
-    IFS= read -r VSMGATE_SECRET <vsmgate-secret
-    export VSMGATE_SECRET
-fi"""
 
 _SERVICE = Template("""\
 (
@@ -161,13 +163,15 @@ def render_script(launch: Launch, place: Place) -> str:
         tag=launch.tag,
         umask="027" if place.shared else "077",
         folder=shlex.quote(f"{place.folder}/{launch.job_id}") if place.folder else OWN_FOLDER,
-        fresh=":" if place.folder else _FRESH,
+        fresh=":" if place.folder else 'rm -rf -- "$folder" || exit 90  # of an earlier run',
+        secret=":" if launch.secret is None else place.secret,
         names=" ".join(services),
         limit=60 * math.ceil(launch.lifetime / 60.0),
         setup="\n".join(launch.plan.setup) or ":",
         low=low,
         high=high,
         span=high - low + 1,
+        count=len(services),
         fixed=shlex.quote(f" {' '.join(fixed)} "),
     )
     variables = {name: f"port_{index}" for index, name in enumerate(services)}

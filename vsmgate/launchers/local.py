@@ -34,12 +34,20 @@ from vsmgate.errors import (
     Problem,
 )
 from vsmgate.hands.processes import spawn
-from vsmgate.interfaces import Context, IExtendable, ILauncher, ILauncherFactory, ITargets
+from vsmgate.interfaces import (
+    Context,
+    IEngineCheck,
+    IExtendable,
+    ILauncher,
+    ILauncherFactory,
+    ITargets,
+)
 from vsmgate.launchers import local_supervisor
+from vsmgate.launchers.local_check import check_machine
 from vsmgate.launchers.local_folder import JobFolder
 from vsmgate.launchers.local_ports import Ports
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, refusal
-from vsmgate.launchers.local_request import LocalPlan, check_plan, make_request
+from vsmgate.launchers.local_request import Count, LocalPlan, check_plan, make_request
 from vsmgate.launchers.local_supervisor import look, members, send
 from vsmgate.launchers.local_table import JobTable, supervisor
 from vsmgate.model import JOB_ID, Launch, LogStream, Observation, Usecase, tag_of
@@ -59,12 +67,15 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``grace``: seconds between SIGTERM and SIGKILL. ``inherit``: names of the gateway's
     environment variables that jobs get; no others. ``bind``: the address that services are
-    told to bind, and are dialled at.
+    told to bind, and are dialled at. ``cpus``, ``memory`` (octets): of each job whose use
+    case does not say.
     """
 
     grace: Annotated[float, Meta(ge=0)] = 10.0
     inherit: tuple[str, ...] = tuple(INHERITED.split())
     bind: str = "127.0.0.1"
+    cpus: Count | None = None
+    memory: Count | None = None
 
 
 @implementer(ILauncherFactory, ITargets)
@@ -87,6 +98,9 @@ class LocalLauncherFactory:
             problems.append(Problem(f"{where}.bind", detail))
         if look(os.getpid()) is None or not hasattr(os, "pidfd_open"):
             problems.append(Problem(f"{where}.kind", "local jobs need Linux with /proc"))
+        elif settings.cpus is not None and settings.cpus > (there := len(os.sched_getaffinity(0))):
+            detail = f"{settings.cpus} is more than the {there} processors that the gateway may use"
+            problems.append(Problem(f"{where}.cpus", detail))
         if problems:
             raise ConfigError(context.name, problems)
         inherited = {name: os.environ[name] for name in settings.inherit if name in os.environ}
@@ -99,7 +113,7 @@ class LocalLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher, IExtendable)
+@implementer(ILauncher, IExtendable, IEngineCheck)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
 
@@ -187,6 +201,13 @@ class LocalLauncher:
             raise EngineUnreachable(f"The new limit cannot be kept: {error.strerror}.") from None
         send(found, signal.SIGHUP)
 
+    # -- IEngineCheck ------------------------------------------------------------------
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_machine(
+            IReactorProcess(self._context.reactor), self._context.state_dir, self._settings.bind
+        )
+
     # -- starting ----------------------------------------------------------------------
 
     def _start(self, launch: Launch, folder: JobFolder, lock: int) -> Deferred[None]:
@@ -201,6 +222,8 @@ class LocalLauncher:
                 environment=self._environment,
                 work=folder.work,
                 config_dir=self._context.config_dir,
+                cpus=self._settings.cpus,
+                memory=self._settings.memory,
             )
         folder.write_request(request)
         argv = [sys.executable, "-I", "-S", local_supervisor.__file__, str(folder.path)]

@@ -47,7 +47,8 @@ class ServiceRecord(Struct, frozen=True):
 class Cause(Struct, frozen=True):
     """Why a job ended.
 
-    ``kind``: ``exit`` (of ``service``), ``walltime``, ``signal`` (the supervisor was told
+    ``kind``: ``exit`` (of ``service``), ``walltime``, ``memory`` (more than the octets in
+    ``detail``), ``signal`` (the supervisor was told
     to end), ``refused`` (``service`` could not be started), and from the gateway, of a
     supervisor that is gone: ``killed``, ``rebooted``.
     """
@@ -107,6 +108,13 @@ def _reason(record: Record, last_words: Callable[[str], str]) -> Reason:
         case "walltime":
             limit = f"{round(record.lifetime, 1):g} s"
             return Reason("walltime", f"The job reached its limit of time, {limit}.")
+        case "memory":
+            limit = f"{int(cause.detail) / 1e6:g} MB"
+            return Reason(
+                "out_of_memory",
+                f"The job's processes used more memory than it may have, {limit}. Start it with "
+                "less to do, or let the operator raise memory in its use case.",
+            )
         case "signal":
             return Reason(
                 "cancelled_by_administrator", "The job's supervisor was told to end (SIGTERM)."

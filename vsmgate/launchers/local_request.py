@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from vsmgate.errors import EngineRefused
 from vsmgate.model import Endpoint, Launch, Usecase
@@ -21,7 +22,9 @@ from vsmgate.templates import (
     render_environment,
 )
 
-__all__ = ["LocalPlan", "LocalService", "check_plan", "make_request"]
+__all__ = ["Count", "LocalPlan", "LocalService", "check_plan", "choose_cpus", "make_request"]
+
+Count = Annotated[int, Meta(ge=1)]
 
 
 class LocalService(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,9 +40,14 @@ class LocalService(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LocalPlan(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[launch.local]`` of a use case."""
+    """``[launch.local]`` of a use case.
+
+    ``cpus``, ``memory`` (octets): at most so much for the job; without them the launcher's.
+    """
 
     services: dict[str, LocalService]
+    cpus: Count | None = None
+    memory: Count | None = None
 
 
 def check_plan(usecase: Usecase, plan: LocalPlan) -> list[str]:
@@ -74,9 +82,12 @@ def make_request(
     environment: Mapping[str, str],
     work: Path,
     config_dir: Path,
+    cpus: int | None = None,
+    memory: int | None = None,
 ) -> dict[str, Any]:
     """Return ``request.json`` of a job.
 
+    ``cpus`` and ``memory`` are limits of jobs whose use case has none of its own.
     Fails with `EngineRefused` when a program (``program_missing``) or a directory
     (``directory_missing``) is not there, and with `BadParameters`.
     """
@@ -89,6 +100,8 @@ def make_request(
         "VSMGATE_HOST": host,
         **{f"VSMGATE_PORT_{_variable(name)}": str(port) for name, port in ports.items()},
     }
+    if launch.secret is not None:
+        shared["VSMGATE_SECRET"] = launch.secret.reveal()
     services = {}
     for name, how in plan.services.items():
         names = names_of(
@@ -122,8 +135,27 @@ def make_request(
         "submitted_at": now,
         "lifetime": launch.lifetime,
         "grace": grace,
+        "cpus": choose_cpus(plan.cpus or cpus),
+        "memory": plan.memory or memory,
         "services": services,
     }
+
+
+def choose_cpus(count: int | None) -> list[int]:
+    """Return so many of the processors that the gateway may use; None is all of them.
+
+    By chance, so that jobs spread. Fails with `EngineRefused` when there are not so many.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    if count is None:
+        return allowed
+    if count > len(allowed):
+        raise EngineRefused(
+            f"The job wants {count} processors, and the gateway's machine has {len(allowed)} "
+            f"for it. Ask for fewer in the use case's [launch.local].",
+            code="impossible_resources",
+        )
+    return sorted(random.sample(allowed, count))
 
 
 def _program(service: str, name: str, path: str | None, directory: str) -> str:

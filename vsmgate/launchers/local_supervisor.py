@@ -7,12 +7,11 @@ Run as ``python -I -S local_supervisor.py FOLDER`` with descriptor 3 open on the
    without a record nothing ever ran;
 2. starts the services of ``request.json`` (argv lists, no shell), notes their pids with
    their start times, and then closes its standard output: whoever started it knows;
-3. waits until a service exits, the time limit is over (``lifetime``, read again on
-   SIGHUP), or SIGTERM; then all processes of the job get SIGTERM and after the grace
-   time SIGKILL, and the record says what happened.
+3. waits until a service exits, the time limit is over (``lifetime``, read again on SIGHUP),
+   they need too much memory, or SIGTERM; then all processes of the job get SIGTERM and
+   after the grace time SIGKILL, and the record says what happened.
 
-Standard library only: it starts in a few hundredths of a second and imports nothing of
-the gateway. The gateway imports its functions on processes from here.
+Standard library only, to start quickly. The gateway imports functions from here.
 """
 
 from __future__ import annotations
@@ -81,6 +80,16 @@ def members(tag: str, session: int | None = None) -> Iterator[Process]:
             yield found
 
 
+def memory(process: Process) -> int:
+    """Return the octets that a process has for itself: not those of files, nor shared ones."""
+    try:
+        with open(f"/proc/{process.pid}/statm", "rb") as file:
+            resident, shared = map(int, file.read().split()[1:3])
+    except (OSError, ValueError):  # gone
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
 def send(process: Process, number: int) -> bool:
     """Send a signal to exactly this process; return whether it was there to get it."""
     try:
@@ -136,6 +145,7 @@ class Supervisor:
     def run(self) -> None:
         """Do it all."""
         self.save()
+        os.sched_setaffinity(0, self.request["cpus"])  # services inherit it
         cause = self.start()
         if cause is not None:
             self.end(cause, 0.0, tries=1)
@@ -190,13 +200,16 @@ class Supervisor:
 
     def wait(self) -> dict[str, Any]:
         """Wait for something that ends the job; return what."""
+        most = self.request["memory"]
         while True:
+            if most and sum(map(memory, members(self.request["tag"], self.session))) > most:
+                return {"kind": "memory", "detail": str(most)}
             left = self.started + self.record["lifetime"] - time.monotonic()
             if left <= 0:
                 if not self.read_lifetime():
                     return {"kind": "walltime"}
                 continue
-            got = signal.sigtimedwait(WATCHED, min(left, 3600.0))
+            got = signal.sigtimedwait(WATCHED, min(left, 1.0 if most else 3600.0))
             if got is None:
                 continue
             if got.si_signo == signal.SIGCHLD:
@@ -214,8 +227,7 @@ class Supervisor:
         """End every process of the job, gently first, and record it."""
         self.record["cause"] = cause
         self.save_if_possible()
-        number = signal.SIGTERM if grace > 0 else signal.SIGKILL
-        patience = grace
+        number, patience = (signal.SIGTERM if grace > 0 else signal.SIGKILL), grace
         while left := list(members(self.request["tag"], self.session)):
             for process in left:
                 send(process, number)
@@ -245,8 +257,7 @@ class Supervisor:
                 break
             name = self.names.pop(pid)
             # As subprocess has it: the exit code, or minus the signal.
-            code = os.waitstatus_to_exitcode(status)
-            self.record["services"][name]["status"] = code
+            self.record["services"][name]["status"] = os.waitstatus_to_exitcode(status)
             exited.append(name)
         return exited
 

@@ -1,4 +1,4 @@
-"""Runs jobs on a Slurm cluster, through its commands.
+"""Runs jobs on a Slurm cluster, through its commands or through slurmrestd.
 
 A job is a batch script (`vsmgate.launchers.job_script`) with our tag as its name. The
 cluster tells where the job is; a folder that gateway and nodes share holds what the script
@@ -25,6 +25,7 @@ from vsmgate.errors import BadParameters, ConfigError, EngineRefused, EngineUnre
 from vsmgate.hands.threads import Threads
 from vsmgate.interfaces import (
     Context,
+    IEngineCheck,
     IExtendable,
     ILauncher,
     ILauncherFactory,
@@ -33,7 +34,9 @@ from vsmgate.interfaces import (
 from vsmgate.launchers import slurm_folder
 from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
-from vsmgate.launchers.slurm_client import SlurmClient
+from vsmgate.launchers.slurm_check import check_slurm
+from vsmgate.launchers.slurm_client import TAKE_SECRET, Order, SlurmClient
+from vsmgate.launchers.slurm_commands import SlurmCommands
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
 from vsmgate.launchers.slurm_ref import USER, SlurmRef
@@ -50,7 +53,7 @@ class SlurmLauncherFactory:
     """Makes launchers of Slurm jobs."""
 
     kind = "slurm"
-    help = "batch jobs on a Slurm cluster, through sbatch and squeue"
+    help = "batch jobs on a Slurm cluster, through its commands or slurmrestd"
     settings = SlurmSettings
     plan = SlurmPlan
 
@@ -67,7 +70,7 @@ class SlurmLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher)
+@implementer(ILauncher, IEngineCheck)
 class SlurmLauncher:
     """Jobs on one cluster."""
 
@@ -77,26 +80,32 @@ class SlurmLauncher:
         self._settings = settings
         self._context = context
         self._own = not settings.run_as
-        self._user = pwd.getpwuid(os.geteuid()).pw_name if self._own else ""
-        conf = context.config_dir / settings.conf if settings.conf else None
-        self._slurm = SlurmClient(
+        self._threads = Threads(IReactorThreads(context.reactor))
+        self._commands = SlurmCommands(
             IReactorProcess(context.reactor),
             bin_dir=settings.bin_dir,
-            conf=conf,
+            conf=context.config_dir / settings.conf if settings.conf else None,
             prefix=settings.run_as,
             timeout=settings.timeout,
             json=settings.query == "json",
             accounting=settings.accounting,
         )
+        self._slurm: SlurmClient = self._commands
+        if settings.rest is not None:
+            from vsmgate.launchers.slurm_rest import rest_client
+
+            self._user = settings.rest.user
+            self._slurm = rest_client(settings.rest, settings.timeout, self._threads, context)
+        else:
+            self._user = pwd.getpwuid(os.geteuid()).pw_name if self._own else ""
         folder = context.config_dir / settings.folder if settings.folder else None
         self._folder = str((folder or context.state_dir / context.name).absolute())
         ports = settings.ports
         self._place = Place(
-            self._folder, settings.bind, ports, settings.python, shared=not self._own
+            self._folder, settings.bind, ports, settings.python, not self._own, TAKE_SECRET
         )
         self._node = re.compile(settings.nodes, re.ASCII)
         self._clock = IReactorTime(context.reactor)
-        self._threads = Threads(IReactorThreads(context.reactor))
         self._ports: dict[str, dict[str, int]] = {}
         self._answer = _Answer()
 
@@ -112,11 +121,9 @@ class SlurmLauncher:
             script = render_script(launch, self._place)
         except BadParameters as error:
             raise EngineRefused(error.detail, code=error.code) from None
-        options += [
-            *(f"--job-name={launch.tag}", "--no-requeue", "--export=NIL", "--chdir=/"),
-            *("--open-mode=append", f"--output={self._folder}/{launch.job_id}.log"),
-        ]
-        number = await self._slurm.submit(options, script, user)
+        output = f"{self._folder}/{launch.job_id}.log"
+        order = Order(launch.tag, options, script, output, user, launch.secret)
+        number = await self._slurm.submit(order)
         return str(SlurmRef(number, launch.job_id, user))
 
     async def find(self, tags: Collection[str]) -> Mapping[str, str]:
@@ -180,10 +187,13 @@ class SlurmLauncher:
             return
         self._ports.pop(ref, None)
         path = f"{self._folder}/{parsed.job_id}"
-        await self._slurm.remove([path, f"{path}.log"], parsed.user)
+        await self._commands.remove([path, f"{path}.log"], parsed.user)
 
     async def close(self) -> None:
         """Nothing is held: every command and every thread is asked for when it is needed."""
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_slurm(self._slurm, self._threads, Path(self._folder), own=self._own)
 
     # -- parts -------------------------------------------------------------------------
 

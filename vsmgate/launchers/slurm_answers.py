@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
 
-__all__ = ["JOB_FORMAT", "RECORD_FORMAT", "SlurmJob", "failure", "is_unknown_job"]
-__all__ += ["parse_jobs", "parse_json", "parse_number", "parse_records"]
+__all__ = ["JOB_FORMAT", "RECORD_FORMAT", "Partition", "SlurmJob", "failure", "is_unknown_job"]
+__all__ += ["parse_jobs", "parse_json", "parse_number", "parse_partitions"]
+__all__ += ["parse_partitions_json", "parse_records", "select"]
 
 #: No value has it, whereas job names and reasons of other people may hold anything printable.
 _SEPARATOR = "\x1f"
@@ -104,11 +106,11 @@ _DECODER = msgspec.json.Decoder(_Json)
 
 
 def parse_json(data: bytes) -> list[SlurmJob]:
-    """Return the jobs in the output of ``squeue --json``, which are all of the cluster."""
+    """Return the jobs in what ``squeue --json`` or slurmrestd says: all of the cluster."""
     try:
         answer = _DECODER.decode(data)
     except msgspec.DecodeError as error:
-        raise EngineUnreachable(f"The output of squeue --json cannot be read: {error}.") from None
+        raise EngineUnreachable(f"Slurm's list of jobs cannot be read: {error}.") from None
     return [
         SlurmJob(
             job.job_id,
@@ -121,6 +123,60 @@ def parse_json(data: bytes) -> list[SlurmJob]:
             _moment(job.end_time),
         )
         for job in answer.jobs
+    ]
+
+
+class Partition(Struct, frozen=True):
+    """A partition; ``works``: it is up, and not all of its nodes are down."""
+
+    name: str
+    works: bool
+
+
+def parse_partitions(text: str) -> list[Partition]:
+    """Return what ``sinfo --format=%R|%a|%F`` lists; ``%F`` is allocated/idle/other/total."""
+    found = []
+    for line in text.splitlines():
+        name, _, rest = line.strip().partition("|")
+        state, _, counts = rest.partition("|")
+        nodes = [count for count in counts.split("/")[:2] if count not in ("", "0")]
+        found.append(Partition(name, state == "up" and bool(nodes)))
+    return found
+
+
+class _JsonPartition(Struct, frozen=True):
+    """One of slurmrestd; ``state`` is text up to v0.0.39, and a list below ``partition`` later."""
+
+    name: str
+    state: str = ""
+    partition: dict[str, Any] = {}
+
+
+class _JsonPartitions(Struct, frozen=True):
+    partitions: list[_JsonPartition]
+
+
+def parse_partitions_json(data: bytes) -> list[Partition]:
+    """Return what slurmrestd lists; it does not tell how the nodes are."""
+    try:
+        listed = msgspec.json.decode(data, type=_JsonPartitions).partitions
+    except msgspec.MsgspecError as error:
+        raise EngineUnreachable(f"slurmrestd lists no partitions: {error}.") from None
+    return [
+        Partition(each.name, "UP" in (each.state, *each.partition.get("state", ())))
+        for each in listed
+    ]
+
+
+def select(
+    jobs: Iterable[SlurmJob], numbers: Collection[int], names: Collection[str], user: str
+) -> list[SlurmJob]:
+    """Return those of ``jobs`` that were asked for, by number or by name; see `SlurmClient`."""
+    wanted, named = set(numbers), set(names)
+    return [
+        job
+        for job in jobs
+        if (job.number in wanted or job.name in named) and user in ("", job.user)
     ]
 
 

@@ -1,187 +1,71 @@
-"""Slurm through its commands: which are run, as whom, and what a failure of each means."""
+"""What the launcher asks of Slurm, whichever way it is asked.
+
+Two ways, chosen by the configuration: its commands (`vsmgate.launchers.slurm_commands`), and
+slurmrestd (`vsmgate.launchers.slurm_rest`).
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Sequence
-from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
-from twisted.logger import Logger
+from vsmgate.launchers.slurm_answers import Partition, SlurmJob
+from vsmgate.model import Secret
 
-from vsmgate.errors import EngineRefused, EngineUnreachable
-from vsmgate.hands.commands import Completed, run
-from vsmgate.launchers.slurm_answers import (
-    JOB_FORMAT,
-    RECORD_FORMAT,
-    SlurmJob,
-    failure,
-    is_unknown_job,
-    parse_jobs,
-    parse_json,
-    parse_number,
-    parse_records,
-)
+__all__ = ["SECRET_VARIABLE", "TAKE_SECRET", "Order", "SlurmClient"]
 
-__all__ = ["SlurmClient", "find_command"]
-
-#: What of the gateway's environment the commands get; never SBATCH_ or SQUEUE_ defaults.
-_INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "KRB5CCNAME", "LD_LIBRARY_PATH")
+#: Carries a job's secret to its script, which renames it: of the environment of ``sbatch
+#: --export=NIL`` a job gets what starts with SLURM_, and nothing else.
+SECRET_VARIABLE = "SLURM_VSMGATE_SECRET"
+#: Lines of the script that rename it.
+TAKE_SECRET = f"""\
+export VSMGATE_SECRET=${{{SECRET_VARIABLE}:?did not arrive; see env_keep in docs/engines/slurm.md}}
+unset {SECRET_VARIABLE}"""
 
 
-def find_command(name: str, bin_dir: str | None) -> str | None:
-    """Return the path of a program; None when it is not there."""
-    return shutil.which(name, path=bin_dir)
+class Order(NamedTuple):
+    """A job to submit.
 
-
-class SlurmClient:
-    """Runs sbatch, squeue, sacct, scancel and scontrol; raises `EngineError` of both kinds.
-
-    ``prefix``: what is put before a command that acts on a user's behalf, with ``{owner}``
-    for the user's name; empty to act as the gateway's user. ``json``: ask squeue for JSON.
+    ``options``: its resources, as long options of sbatch. ``output``: the file for what Slurm
+    and the script say. ``owner``: whose it shall be; empty for the gateway's own user.
     """
 
-    _log = Logger()
+    name: str
+    options: Sequence[str]
+    script: str
+    output: str
+    owner: str
+    secret: Secret | None
 
-    def __init__(
-        self,
-        reactor: IReactorProcess,
-        *,
-        bin_dir: str | None,
-        conf: Path | None,
-        prefix: Sequence[str],
-        timeout: float,
-        json: bool,
-        accounting: bool,
-    ) -> None:
-        self._reactor = reactor
-        self._clock = IReactorTime(reactor)
-        self._bin_dir = bin_dir
-        self._prefix = tuple(prefix)
-        self._timeout = timeout
-        self._json = json
-        self._accounting = accounting
-        self._environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        # Times as Unix seconds: what is printed otherwise has no time zone.
-        self._environment |= {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
-        if conf is not None:
-            self._environment["SLURM_CONF"] = str(conf)
 
-    async def submit(self, options: Sequence[str], script: str, owner: str) -> int:
-        """Submit a script; return the job's number."""
-        done = await self._run(
-            ["sbatch", "--parsable", *options], owner=owner, stdin=script.encode()
-        )
-        if done.status != 0:
-            raise _failure("sbatch", done)
-        return parse_number(_text(done.out))
+class SlurmClient(Protocol):
+    """Asks one Slurm.
+
+    Everything raises `EngineUnreachable` when there is no answer, or when the answer may be
+    another one later, and only `submit` and `extend` raise `EngineRefused`.
+    """
+
+    async def submit(self, order: Order) -> int:
+        """Submit a job that is never requeued; return its number."""
 
     async def jobs(
         self, *, numbers: Collection[int] = (), names: Collection[str] = (), user: str = ""
     ) -> list[SlurmJob]:
-        """Return those jobs that the controller knows, ended ones too, by number or by name."""
-        if not numbers and not names:
-            return []
-        argv = ["squeue", "--states=all", "--noheader"]
-        if user:
-            argv.append(f"--user={user}")
-        if numbers:
-            argv.append(f"--jobs={','.join(map(str, sorted(numbers)))}")
-        if names:
-            argv.append(f"--name={','.join(sorted(names))}")
-        argv.append("--json" if self._json else f"--format={JOB_FORMAT}")
-        done = await self._run(argv)
-        if done.status != 0:
-            if is_unknown_job(_text(done.err)):  # of a single number
-                return []
-            raise _unreachable("squeue", done)
-        jobs = parse_json(done.out) if self._json else parse_jobs(_text(done.out))
-        wanted, named = set(numbers), set(names)  # JSON knows no filters in some versions
-        return [
-            job
-            for job in jobs
-            if (job.number in wanted or job.name in named) and user in ("", job.user)
-        ]
+        """Return those jobs that the controller knows, ended ones too, by number or by name.
+
+        ``user``: only that user's.
+        """
 
     async def records(
         self, *, numbers: Collection[int] = (), names: Collection[str] = (), user: str = ""
     ) -> list[SlurmJob]:
-        """Return what accounting knows of jobs; nothing where the site has none."""
-        if not self._accounting or not (numbers or names):
-            return []
-        argv = ["sacct", "--allocations", "--noheader", "--parsable2", "--delimiter=\x1f"]
-        argv += [f"--format={RECORD_FORMAT}", "--starttime=now-30days"]
-        argv.append(f"--user={user}" if user else "--allusers")
-        if numbers:
-            argv.append(f"--jobs={','.join(map(str, sorted(numbers)))}")
-        if names:
-            argv.append(f"--name={','.join(sorted(names))}")
-        done = await self._run(argv)
-        if done.status != 0:
-            if "accounting storage is disabled" in _text(done.err):
-                self._log.info("Slurm keeps no accounting here; ended jobs tell by their files")
-                self._accounting = False
-                return []
-            raise _unreachable("sacct", done)
-        return parse_records(_text(done.out))
+        """Return what accounting knows of jobs; nothing where there is none."""
 
     async def cancel(self, number: int, name: str, owner: str) -> None:
         """Ask for the end of the job of that number, if it has that name too."""
-        done = await self._run(["scancel", f"--name={name}", str(number)], owner=owner)
-        if done.status == 0 or is_unknown_job(_text(done.err)):
-            return
-        error = _failure("scancel", done)
-        if isinstance(error, EngineUnreachable):
-            raise error
-        self._log.error("job {number} cannot be cancelled: {why}", number=number, why=error.detail)
 
     async def extend(self, number: int, minutes: int) -> None:
-        """Set a job's time limit, as the gateway's own user, who must be allowed to."""
-        argv = ["scontrol", "update", f"JobId={number}", f"TimeLimit={minutes}"]
-        done = await self._run(argv)
-        if done.status == 0:
-            return
-        error = _failure("scontrol", done)
-        if isinstance(error, EngineRefused):
-            detail = f"Slurm does not extend the job: {error.native or error.detail}"
-            raise EngineRefused(detail, code="not_extendable", native=error.native)
-        raise error
+        """Set a job's time limit."""
 
-    async def remove(self, paths: Sequence[str], owner: str) -> None:
-        """Remove files and folders of a job, as their owner."""
-        await self._run(["rm", "-rf", "--", *paths], owner=owner)
-
-    async def _run(self, argv: list[str], *, owner: str = "", stdin: bytes = b"") -> Completed:
-        name = argv[0]
-        path = find_command(name, self._bin_dir if name != "rm" else None)
-        prefix = [part.replace("{owner}", owner) for part in self._prefix] if owner else []
-        if prefix:
-            prefix[0] = find_command(prefix[0], None) or prefix[0]
-        if path is None:
-            raise EngineUnreachable(f"{name} is not installed on the gateway's machine any more.")
-        argv = [*prefix, path, *argv[1:]]
-        try:
-            done = await run(self._reactor, argv, self._environment, stdin, timeout=self._timeout)
-        except TimeoutError:
-            raise EngineUnreachable(f"{name} did not end within {self._timeout:g} s.") from None
-        except OSError as error:
-            raise EngineUnreachable(f"{name} cannot be started: {error.strerror}.") from None
-        if done.status is None:  # killed: what it did before is not known
-            raise EngineUnreachable(f"{name} was killed.")
-        return done
-
-
-def _failure(command: str, done: Completed) -> EngineRefused | EngineUnreachable:
-    error = failure(command, _text(done.err) or _text(done.out))
-    assert isinstance(error, EngineRefused | EngineUnreachable)
-    return error
-
-
-def _unreachable(command: str, done: Completed) -> EngineUnreachable:
-    """Return the error for a question that got no answer, whatever the cause."""
-    return EngineUnreachable(_failure(command, done).detail)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+    async def partitions(self) -> list[Partition]:
+        """Return the cluster's partitions."""

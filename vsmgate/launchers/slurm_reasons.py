@@ -107,6 +107,8 @@ def ended_without_record(ending: Ending, words: str) -> Observation:
     """Return how a job ended that Slurm does not know any more, by its script's own words."""
     if ending.service:
         return Observation(Phase.ENDED, reason=_service_reason(ending, words))
+    if ending.requeued:
+        return Observation(Phase.ENDED, reason=Reason(*_ENDS["NODE_FAIL"], words))
     if ending.seconds >= ending.limit:
         return Observation(Phase.ENDED, reason=Reason(*_ENDS["TIMEOUT"], words))
     return Observation(Phase.ENDED, reason=Reason(*_ENDS["CANCELLED"], words))
@@ -118,6 +120,8 @@ def _end_reason(job: SlurmJob, ending: Ending | None, words: str) -> Reason:
         return Reason(code, sentence, job.state)
     if ending is not None and ending.service:
         return _service_reason(ending, words)
+    if ending is not None and ending.requeued:
+        return Reason(*_ENDS["NODE_FAIL"], "requeued")
     if job.state == "COMPLETED":
         return Reason("completed", "The job ended by itself (exit code 0).", words)
     native = words or job.reason

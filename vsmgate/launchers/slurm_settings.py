@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from vsmgate.errors import Problem
-from vsmgate.launchers.slurm_client import find_command
+from vsmgate.launchers.slurm_commands import find_command
+from vsmgate.launchers.slurm_ref import USER
+from vsmgate.launchers.slurm_rest_words import VERSION
 from vsmgate.model import Port, Seconds
 
-__all__ = ["SlurmSettings", "settings_problems"]
+__all__ = ["RestSettings", "SlurmSettings", "settings_problems"]
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.:_-]*(\{node\})?[A-Za-z0-9.:_-]*", re.ASCII)
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f%\\]+")
+
+
+class RestSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """``rest = {...}`` of a launcher.
+
+    ``url``: of slurmrestd, without a path. ``user``: whom the token is for. ``token_file``:
+    holds the token, as ``scontrol token`` prints it; it is read again at every question.
+    ``ca_file``: the only authorities that are trusted. ``version``: of the API.
+    """
+
+    url: str
+    user: str
+    token_file: str
+    version: str
+    ca_file: str | None = None
+    allow_http: bool = False
 
 
 class SlurmSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +47,7 @@ class SlurmSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ``address``: what is dialled for a node, ``{node}`` being its name in Slurm. ``nodes``: a
     regular expression for the names of nodes that may be dialled. ``ports``: first and last of
     those that services get. ``run_as``: a command to put before those that act for a user.
+    ``rest``: ask slurmrestd instead of running commands.
     """
 
     folder: str | None = None
@@ -42,6 +64,7 @@ class SlurmSettings(Struct, frozen=True, forbid_unknown_fields=True):
     extend: bool = False
     poll_every: Annotated[float, Meta(ge=0)] = 2.0
     timeout: Seconds = 20.0
+    rest: RestSettings | None = None
 
 
 def settings_problems(settings: SlurmSettings, where: str, config_dir: Path) -> list[Problem]:
@@ -50,7 +73,12 @@ def settings_problems(settings: SlurmSettings, where: str, config_dir: Path) -> 
 
 
 def _wrong(settings: SlurmSettings, config_dir: Path) -> Iterator[tuple[str, str]]:
-    for name in ("sbatch", "squeue", "scancel"):
+    if settings.rest is not None:
+        for key, why in _wrong_rest(settings.rest, config_dir):
+            yield f"rest.{key}", why
+        if settings.run_as:
+            yield "run_as", "cannot be had with rest, where all jobs are those of rest.user"
+    for name in () if settings.rest else ("sbatch", "squeue", "scancel"):
         if find_command(name, settings.bin_dir) is None:
             looked = f"in {settings.bin_dir}" if settings.bin_dir else "on the gateway's PATH"
             yield "bin_dir", f"{name} is not {looked}; install Slurm's commands, or say where"
@@ -80,3 +108,39 @@ def _wrong(settings: SlurmSettings, config_dir: Path) -> Iterator[tuple[str, str
     low, high = settings.ports
     if not 1024 <= low <= high:
         yield "ports", f"[{low}, {high}] must be the first and the last port, from 1024 on"
+
+
+def _wrong_rest(rest: RestSettings, config_dir: Path) -> Iterator[tuple[str, str]]:
+    url = urlsplit(rest.url)
+    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
+        yield "url", f"{rest.url!r} is no URL such as 'https://slurm.example.org:6820'"
+    elif url.scheme == "http" and not rest.allow_http:
+        yield "url", f"{rest.url!r} shows the token to everybody on the way; see allow_http"
+    if not VERSION.fullmatch(rest.version):
+        yield "version", f"{rest.version!r} is not spoken: v0.0.38, or v0.0.40 and later"
+    if not USER.fullmatch(rest.user):
+        yield "user", f"{rest.user!r} is no name of an account"
+    elif _uid(rest.user) not in (None, os.geteuid()):
+        yield "user", f"{rest.user!r} is not the gateway's own account, which reads the jobs' files"
+    try:
+        (config_dir / rest.token_file).open("rb").close()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        yield "token_file", f"{rest.token_file!r} cannot be read: {why}"
+    if rest.ca_file is not None:
+        from vsmgate.hands.http_client import read_authorities
+
+        try:
+            read_authorities(config_dir / rest.ca_file)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            yield "ca_file", f"{rest.ca_file!r} cannot be read: {why}"
+        except ValueError as error:
+            yield "ca_file", f"{rest.ca_file!r} {error}"
+
+
+def _uid(user: str) -> int | None:
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -21,15 +21,23 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, ConfigError, EngineRefused, Problem
-from vsmgate.interfaces import Context, ILauncher, ILauncherFactory, ISettingsChecker
+from vsmgate.interfaces import Context, IEngineCheck, ILauncher, ILauncherFactory, ISettingsChecker
 from vsmgate.launchers.job_report import SERVICE, ending_in, ports_in
 from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.slurm_ref import USER
-from vsmgate.launchers.unicore_answers import UnicoreJob, id_in
+from vsmgate.launchers.unicore_answers import UnicoreJob
+from vsmgate.launchers.unicore_check import check_unicore
 from vsmgate.launchers.unicore_credential import UnicoreCredential
-from vsmgate.launchers.unicore_plan import OWNER_TAG, UnicorePlan, check_plan, description
+from vsmgate.launchers.unicore_plan import (
+    OWNER_TAG,
+    TAKE_SECRET,
+    UnicorePlan,
+    check_plan,
+    description,
+)
 from vsmgate.launchers.unicore_reasons import observation, phase_of
+from vsmgate.launchers.unicore_ref import UnicoreRef
 from vsmgate.launchers.unicore_settings import UnicoreSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
 
@@ -98,23 +106,6 @@ class UnicoreLauncherFactory:
         return check_plan(usecase, plan)
 
 
-class _Ref(NamedTuple):
-    """The parts of a ref. ``user``: as whom the job runs; empty for the credential's choice."""
-
-    job: str
-    user: str = ""
-
-    @classmethod
-    def parse(cls, ref: str) -> _Ref | None:
-        job, colon, user = ref.partition(":")
-        if id_in(job) != job or (colon and not USER.fullmatch(user)):
-            return None
-        return cls(job, user)
-
-    def __str__(self) -> str:
-        return ":".join(filter(None, self))
-
-
 @dataclass
 class _Known:
     """What need not be asked again of one job, or not yet."""
@@ -127,7 +118,7 @@ class _Known:
     batch_until: float = 0.0
 
 
-@implementer(ILauncher)
+@implementer(ILauncher, IEngineCheck)
 class UnicoreLauncher:
     """Jobs at one site."""
 
@@ -137,7 +128,9 @@ class UnicoreLauncher:
         self._settings = settings
         self._site = site
         self._clock = IReactorTime(context.reactor)
-        self._place = Place(None, settings.bind, settings.ports, settings.python, shared=False)
+        self._place = Place(
+            None, settings.bind, settings.ports, settings.python, shared=False, secret=TAKE_SECRET
+        )
         self._node = re.compile(settings.nodes, re.ASCII)
         self._known: dict[str, _Known] = {}
 
@@ -151,7 +144,7 @@ class UnicoreLauncher:
             wanted = description(launch, script, names, user)
         except BadParameters as error:
             raise EngineRefused(error.detail, code=error.code) from None
-        return str(_Ref(await self._site.submit(wanted, user), user))
+        return str(UnicoreRef(await self._site.submit(wanted, user), user))
 
     async def find(self, tags: Collection[str]) -> Mapping[str, str]:
         found = {}
@@ -168,9 +161,9 @@ class UnicoreLauncher:
 
     async def poll(self, refs: Collection[str]) -> Mapping[str, Observation]:
         seen = {}
-        known = {ref: parsed for ref in refs if (parsed := _Ref.parse(ref)) is not None}
+        known = {ref: parsed for ref in refs if (parsed := UnicoreRef.parse(ref)) is not None}
 
-        async def work(todo: Iterator[tuple[str, _Ref]]) -> None:
+        async def work(todo: Iterator[tuple[str, UnicoreRef]]) -> None:
             for text, ref in todo:
                 seen[text] = await self._look(text, ref)
 
@@ -186,18 +179,18 @@ class UnicoreLauncher:
         return {ref: seen.get(ref, Observation(Phase.UNKNOWN)) for ref in refs}
 
     async def cancel(self, ref: str) -> None:
-        if parsed := _Ref.parse(ref):
+        if parsed := UnicoreRef.parse(ref):
             self._known.pop(ref, None)
             await self._site.abort(*parsed)
 
     async def logs(self, ref: str, service: str, stream: LogStream, tail: int) -> bytes:
-        parsed = _Ref.parse(ref)
+        parsed = UnicoreRef.parse(ref)
         if parsed is None or tail <= 0 or not SERVICE.fullmatch(service):
             return b""
         return await self._file(parsed, f"{service}.{stream.value}", min(tail, _LONGEST_TAIL))
 
     async def forget(self, ref: str) -> None:
-        parsed = _Ref.parse(ref)
+        parsed = UnicoreRef.parse(ref)
         if parsed is None:
             return
         job = await self._site.job(parsed.job)
@@ -208,6 +201,11 @@ class UnicoreLauncher:
 
     async def close(self) -> None:
         await self._site.close()
+
+    # -- IEngineCheck ------------------------------------------------------------------
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_unicore(self._site)
 
     # -- parts -------------------------------------------------------------------------
 
@@ -225,9 +223,9 @@ class UnicoreLauncher:
         to say so, and looked for it in vain.
         """
 
-        def ref(job: str, seen: UnicoreJob) -> _Ref:
+        def ref(job: str, seen: UnicoreJob) -> UnicoreRef:
             users = [text[len(OWNER_TAG) :] for text in seen.tags if text.startswith(OWNER_TAG)]
-            return _Ref(job, users[0] if users and USER.fullmatch(users[0]) else "")
+            return UnicoreRef(job, users[0] if users and USER.fullmatch(users[0]) else "")
 
         jobs.sort(key=lambda one: (one[1].submission_time, one[0]))
         first, *rest = (ref(*one) for one in jobs)
@@ -236,7 +234,7 @@ class UnicoreLauncher:
             await self._site.abort(*other)
         return str(first)
 
-    async def _look(self, text: str, ref: _Ref) -> Observation:
+    async def _look(self, text: str, ref: UnicoreRef) -> Observation:
         """Return what is seen of one job; a recent answer will do."""
         known, now = self._known.get(text), self._clock.seconds()
         if known is not None and known.seen is not None and now < known.seen_until:
@@ -261,7 +259,7 @@ class UnicoreLauncher:
         known.seen_until = now + self._settings.poll_every * (5 if seen.endpoints else 1)
         return seen
 
-    async def _ask_batch(self, known: _Known, ref: _Ref, job: UnicoreJob) -> None:
+    async def _ask_batch(self, known: _Known, ref: UnicoreRef, job: UnicoreJob) -> None:
         """Ask what the batch system says: in every new phase, and now and then while it waits."""
         phase, now = phase_of(job), self._clock.seconds()
         if job.status != "QUEUED" and phase is Phase.QUEUED:
@@ -272,7 +270,7 @@ class UnicoreLauncher:
         known.batch = await self._site.details(ref.job, job.submission_time)
         known.batch_phase, known.batch_until = phase, now + _DETAILS_EVERY
 
-    async def _endpoints(self, ref: _Ref) -> dict[str, Endpoint]:
+    async def _endpoints(self, ref: UnicoreRef) -> dict[str, Endpoint]:
         """Return where the services of a running job are, as far as its script said."""
         ports = ports_in((await self._file(ref, "ports", _SMALL)).decode("ascii", "replace"))
         if not ports:
@@ -284,7 +282,7 @@ class UnicoreLauncher:
         host = self._settings.address.replace("{node}", node)
         return {name: Endpoint(host, port) for name, port in ports.items()}
 
-    async def _last_words(self, ref: _Ref, service: str) -> str:
+    async def _last_words(self, ref: UnicoreRef, service: str) -> str:
         """Return the last lines of a service, or of the script itself."""
         data = b""
         for name in (f"{service}.stderr", f"{service}.stdout") if service else ():
@@ -292,5 +290,5 @@ class UnicoreLauncher:
         data = data or await self._site.file(ref.job, "stderr", ref.user, _WORDS)
         return data.decode("utf-8", "replace").strip()
 
-    async def _file(self, ref: _Ref, name: str, most: int) -> bytes:
+    async def _file(self, ref: UnicoreRef, name: str, most: int) -> bytes:
         return await self._site.file(ref.job, f"vsmgate/{name}", ref.user, most)

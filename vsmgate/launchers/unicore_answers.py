@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,8 @@ from msgspec import Struct
 from vsmgate.errors import EngineUnreachable
 from vsmgate.launchers.slurm_answers import SlurmJob
 
-__all__ = ["FIELDS", "UnicoreJob", "id_in", "parse_details", "parse_job", "parse_list", "words_in"]
+__all__ = ["FIELDS", "About", "UnicoreJob", "id_in", "parse_about", "parse_details", "parse_job"]
+__all__ += ["parse_list", "words_in"]
 
 #: What of a job's properties is asked for.
 FIELDS = ("status", "statusMessage", "exitCode", "submissionTime", "tags", "log")
@@ -50,6 +51,36 @@ class UnicoreJob(Struct, frozen=True, rename="camel"):
         return int(text) if re.fullmatch(r"-?[0-9]{1,5}", text, re.ASCII) else None
 
 
+class About(NamedTuple):
+    """What a site says of us, and of itself."""
+
+    role: str
+    enabled: bool
+    message: str
+
+
+class _Role(Struct):
+    selected: str = ""
+
+
+class _Client(Struct):
+    role: _Role = _Role()
+
+
+class _Submission(Struct):
+    enabled: bool = True
+    message: str = ""
+
+
+class _Server(Struct, rename="camel"):
+    job_submission: _Submission = _Submission()
+
+
+class _Base(Struct):
+    client: _Client
+    server: _Server
+
+
 class _Jobs(Struct):
     jobs: list[str]
 
@@ -72,6 +103,13 @@ def parse_job(data: bytes) -> UnicoreJob:
     """Return the properties in the answer to ``GET /jobs/ID``."""
     job: UnicoreJob = _decoded(data, UnicoreJob)
     return job
+
+
+def parse_about(data: bytes) -> About:
+    """Return what the answer to a GET of the site itself says."""
+    base: _Base = _decoded(data, _Base)
+    submission = base.server.job_submission
+    return About(base.client.role.selected, submission.enabled, _line(submission.message))
 
 
 def parse_list(data: bytes) -> list[str]:

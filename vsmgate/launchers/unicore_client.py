@@ -22,8 +22,10 @@ from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.unicore_answers import (
     FIELDS,
+    About,
     UnicoreJob,
     id_in,
+    parse_about,
     parse_details,
     parse_job,
     parse_list,
@@ -88,6 +90,13 @@ class UnicoreClient:
         if words and (answer.status < 500 or (answer.status == 500 and refused_code(words))):
             raise refusal(words)
         raise _unfit(answer)
+
+    async def about(self) -> About:
+        """Return what the site says of us, and of itself."""
+        answer = await self._ask("GET", "")
+        if answer.status != 200:
+            raise _unfit(answer)
+        return parse_about(answer.body)
 
     async def find(self, tag: str) -> list[str]:
         """Return the ids of the jobs that have a tag."""

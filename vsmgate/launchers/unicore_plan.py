@@ -18,11 +18,15 @@ from vsmgate.errors import EngineRefused
 from vsmgate.model import Launch, Usecase
 from vsmgate.templates import Command, check_command, check_environment, render_environment
 
-__all__ = ["OWNER_TAG", "SCRIPT", "SECRET", "UnicorePlan", "check_plan", "description"]
+__all__ = ["OWNER_TAG", "TAKE_SECRET", "UnicorePlan", "check_plan", "description"]
 
 #: Names in the working directory.
 SCRIPT = "vsmgate-job.sh"
-SECRET = "vsmgate-secret"  # the script reads it: vsmgate.launchers.job_script
+SECRET = "vsmgate-secret"
+#: Lines of the script that read it.
+TAKE_SECRET = f"""\
+IFS= read -r VSMGATE_SECRET <{SECRET} || exit 90
+export VSMGATE_SECRET"""
 #: The start of the tag that says as whom a job runs.
 OWNER_TAG = "vsmgate-as-"
 

@@ -68,6 +68,8 @@ def gateway_headers(
     )
     if target.spec.http:
         headers["X-Forwarded-Prefix"] = public
+    if target.secret is not None:
+        headers["Authorization"] = f"Bearer {target.secret.reveal()}"
     return headers
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vsmgate.credentials import Credential
-from vsmgate.model import Endpoint, Identity, Job, Service
+from vsmgate.model import Endpoint, Identity, Job, Secret, Service
 from vsmgate.sessions import Session
 from vsmgate.targets import ANYWHERE, TargetRule
 
@@ -18,7 +18,8 @@ __all__ = ["Credential", "Desk", "Target"]
 class Target:
     """A service of a job that somebody may reach, and who that is.
 
-    ``rule``: at which addresses it may be dialled.
+    ``rule``: at which addresses it may be dialled. ``secret``: what the service knows the
+    gateway by.
     """
 
     job: Job
@@ -27,6 +28,7 @@ class Target:
     endpoint: Endpoint
     identity: Identity
     rule: TargetRule = ANYWHERE
+    secret: Secret | None = None
 
 
 class Desk(Protocol):

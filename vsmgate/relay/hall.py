@@ -35,6 +35,9 @@ class Hall(Protocol):
     trusted: Networks
     draining: bool
 
+    def known(self, opening: Opening) -> None:
+        """The client has shown who it is."""
+
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
-from vsmgate.errors import Unavailable
 from vsmgate.relay.journal import Passage
 from vsmgate.relay.leg import Leg
 from vsmgate.relay.opening import EARLY, Opening
@@ -24,6 +23,7 @@ class ClientLeg(Leg):
 
     def __init__(self, service: RelayService, peer: str) -> None:
         self._service: RelayService | None = service
+        self._peer = peer
         passage = Passage(os.urandom(8).hex(), peer, service.reactor.seconds())
         self.receiver = self._opening = Opening(service, self, passage)
 
@@ -35,10 +35,11 @@ class ClientLeg(Leg):
         # One read is as much as may wait early; the size is undone for the tunnel.
         transport: Any = self.transport  # ITransport does not have the attribute
         transport.bufferSize = EARLY
-        if service.entered(opening):
+        error = service.entered(opening, self._peer)
+        if error is None:
             opening.begin()
         else:
-            opening.refuse(Unavailable("The gateway has as many connections as it can."))
+            opening.refuse(error)
 
 
 class Listener(ServerFactory):

@@ -152,6 +152,7 @@ class Opening:
             hall.reactor,
             Unavailable("The gateway could not look the job up in time."),
         )
+        hall.known(self)
         passage.subject, passage.identity = target.identity.subject, target.identity
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -11,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
+from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
@@ -74,7 +76,10 @@ class RelayService(Service):
         self.draining = False
         self._journal = Journal(reactor, observer or Unobserved())
         self._listening: IListeningPort | None = None
-        self._openings: set[Opening] = set()
+        self._openings: dict[Opening, Callable[[], None]] = {}
+        self._doorstep = Doorstep(
+            config.max_unauthenticated, config.max_unauthenticated_per_address, self.trusted
+        )
         self._passages: dict[int, Passage] = {}
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
@@ -119,15 +124,24 @@ class RelayService(Service):
 
     # -- for openings -------------------------------------------------------------------
 
-    def entered(self, opening: Opening) -> bool:
-        """Count a new connection; tells whether there is room for it."""
-        room = len(self._openings) + len(self._passages) < self.config.max_connections
-        self._openings.add(opening)
-        return room
+    def entered(self, opening: Opening, peer: str) -> GatewayError | None:
+        """Count a new connection from ``peer``; returns why there is no room for it."""
+        error: GatewayError | None = None
+        full = len(self._openings) + len(self._passages) >= self.config.max_connections
+        self._openings[opening] = _nothing
+        try:
+            self._openings[opening] = self._doorstep.enter(peer)
+        except GatewayError as refusal:
+            error = refusal
+        return Unavailable("The gateway has as many connections as it can.") if full else error
+
+    def known(self, opening: Opening) -> None:
+        """The client has shown who it is."""
+        self._openings[opening]()
 
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
@@ -145,10 +159,13 @@ class RelayService(Service):
 
     def left(self, opening: Opening) -> None:
         """The connection of an opening that came to no tunnel is gone."""
-        self._openings.discard(opening)
+        self._leave(opening)
         self._tell()
 
     # -- inside ---------------------------------------------------------------------------
+
+    def _leave(self, opening: Opening) -> None:
+        self._openings.pop(opening, _nothing)()
 
     def _listen(self) -> None:
         if self._listening is None:
@@ -211,3 +228,7 @@ class RelayService(Service):
         waiting: Deferred[bool] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return await waiting.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda *_: False)
+
+
+def _nothing() -> None:
+    """Leave no doorstep."""

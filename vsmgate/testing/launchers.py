@@ -163,8 +163,9 @@ class LauncherContract:
         ref = await rig.launcher.submit(launch)
         before = await rig.until(ref, Phase.RUNNING)
         await extendable.extend(ref, launch.lifetime + 1800.0)
-        while (seen := await rig.until(ref, Phase.RUNNING)).end_time == before.end_time:
-            pass
+        seen = await rig.until(ref, Phase.RUNNING)
+        while before.end_time is not None and seen.end_time == before.end_time:
+            seen = await rig.until(ref, Phase.RUNNING)
         if before.end_time is not None and seen.end_time is not None:
             assert seen.end_time - before.end_time == 1800.0
         await rig.launcher.cancel(ref)

@@ -45,7 +45,8 @@ class ScriptedLauncher:
     the gateway. ``calls``: (verb, arguments...) in their order. While ``fault`` is set
     every verb fails with it. With ``lose_answers`` a submit is taken, and then fails as
     if the answer was lost. With ``obedient`` (the default) a cancelled job ends at once.
-    Between `hold` and `release` every verb waits. ``first``: what a new job looks like.
+    Between `hold` and `release` every verb waits, or those that are named. ``broken``: verbs
+    that alone fail with ``fault``. ``first``: what a new job looks like.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ScriptedLauncher:
         self.jobs: dict[str, ScriptedJob] = {} if jobs is None else jobs
         self.calls: list[tuple[Any, ...]] = []
         self.fault: GatewayError | None = None
+        self.broken: Collection[str] = ()
         self.lose_answers = False
         self.obedient = True
         self.extendable = True
@@ -64,6 +66,7 @@ class ScriptedLauncher:
         self.first = Observation(Phase.STARTING)
         self._nudge = nudge
         self._held: list[Deferred[None]] | None = None
+        self._holding: Collection[str] = ()
 
     # -- the script ----------------------------------------------------------------------
 
@@ -90,9 +93,9 @@ class ScriptedLauncher:
         del self.jobs[job_id]
         self._nudge()
 
-    def hold(self) -> None:
-        """Let all verbs wait from now on."""
-        self._held = []
+    def hold(self, *verbs: str) -> None:
+        """Let these verbs wait from now on; without any, all."""
+        self._held, self._holding = [], verbs
 
     def release(self) -> None:
         """Let what waits go on."""
@@ -158,11 +161,11 @@ class ScriptedLauncher:
 
     async def _call(self, *call: Any) -> None:
         self.calls.append(call)
-        if self._held is not None:
+        if self._held is not None and call[0] in (self._holding or call):
             waiting: Deferred[None] = Deferred(lambda _: None)
             self._held.append(waiting)
             await waiting
-        if self.fault is not None:
+        if self.fault is not None and call[0] in (self.broken or call):
             raise self.fault
 
     def _job(self, ref: str) -> ScriptedJob | None:

@@ -30,10 +30,12 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*", re.ASCII)
 class TomlSourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The table of a use case source of ``kind = "toml"``.
 
-    ``folder``: where the files are; without it, those that come with vsmgate.
+    ``folder``: where the files are; without it, those that come with vsmgate. ``launcher``:
+    what all of them say as ``launcher``, whatever stands in them.
     """
 
     folder: str | None = None
+    launcher: str | tuple[str, ...] | None = None
 
 
 @implementer(IUsecaseSourceFactory)
@@ -46,16 +48,20 @@ class TomlSourceFactory:
 
     def make(self, settings: TomlSourceSettings, context: Context) -> TomlSource:
         if settings.folder is None:
-            return TomlSource(shipped.conf_folder() / "usecases")
-        return TomlSource(context.config_dir / settings.folder)
+            return TomlSource(shipped.conf_folder() / "usecases", settings.launcher)
+        return TomlSource(context.config_dir / settings.folder, settings.launcher)
 
 
 @implementer(IUsecaseSource)
 class TomlSource:
-    """Reads the files of a folder whose names end with ``.toml``."""
+    """Reads the files of a folder whose names end with ``.toml``.
 
-    def __init__(self, folder: Path) -> None:
+    ``launcher``: see `TomlSourceSettings`.
+    """
+
+    def __init__(self, folder: Path, launcher: str | tuple[str, ...] | None = None) -> None:
         self._folder = folder
+        self._launcher = launcher
         self._origins: dict[str, Path] = {}
 
     def usecases(self) -> Sequence[Usecase]:
@@ -64,7 +70,7 @@ class TomlSource:
         errors: list[ConfigError] = []
         for path in self._files():
             try:
-                usecase = read_usecase(path)
+                usecase = read_usecase(path, self._launcher)
                 if usecase.name in found:
                     detail = f"{usecase.name!r} is the name in {origins[usecase.name]} too"
                     raise ConfigError(str(path), [Problem("name", f"{detail}; rename one of them")])
@@ -96,12 +102,21 @@ class TomlSource:
         return files
 
 
-def read_usecase(path: Path) -> Usecase:
+def read_usecase(path: Path, launcher: str | tuple[str, ...] | None = None) -> Usecase:
     """Return the use case in the file ``path``; raise `ConfigError` with every error.
 
-    Its plans are tables still: only its launcher's type can read them.
+    Its plans are tables still: only its launcher's type can read them. ``launcher``: instead
+    of what the file says.
     """
     table = {"name": path.stem, **read_toml(path)}
+    if launcher is not None:
+        table["launcher"] = launcher
+    if "fallbacks" in table:
+        detail = "unknown key; write launcher = [...], the preferred one first"
+        raise ConfigError(str(path), [Problem("fallbacks", detail)])
+    named = table.get("launcher")
+    if isinstance(named, list | tuple) and named and all(isinstance(n, str) for n in named):
+        table["launcher"], table["fallbacks"] = named[0], list(named[1:])
     usecase = _placed(read(Usecase, table, source=str(path)), path.resolve().parent)
     if problems := tuple(_conflicts(usecase)):
         raise ConfigError(str(path), problems)
@@ -133,6 +148,9 @@ def _conflicts(usecase: Usecase) -> Iterator[Problem]:
         ca = service.tls.ca if service.tls else None
         if ca is not None and not Path(ca).is_file():
             yield Problem(f"{where}.tls.ca", f"{ca!r} is no file of certificates")
+    if len(set(usecase.choices)) < len(usecase.choices):
+        detail = f"{', '.join(usecase.choices)}: each launcher is to be named once"
+        yield Problem("launcher", detail)
     limits = usecase.limits
     if limits.lifetime and limits.max_lifetime and limits.lifetime > limits.max_lifetime:
         detail = f"{limits.lifetime:g} is more than limits.max_lifetime ({limits.max_lifetime:g})"

@@ -1,0 +1,95 @@
+"""Whether engines would take jobs: the checks of each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zope.interface.verify import verifyObject
+
+from tests.launchers.rig import LocalRig
+from tests.launchers.slurm_rig import SlurmRig
+from vsmgate.interfaces import IEngineCheck
+from vsmgate.launchers.folders import folder_problem
+from vsmgate.launchers.slurm_answers import Partition, parse_partitions
+from vsmgate.testing.deferreds import deferred
+
+
+@deferred
+async def test_this_machine_would_take_jobs(local: LocalRig) -> None:
+    assert verifyObject(IEngineCheck, local.launcher)
+    before = sorted(local.state_dir.rglob("*"))
+    assert await local.launcher.check_engine() == []
+    assert sorted(local.state_dir.rglob("*")) == before
+
+
+@deferred
+async def test_an_address_that_is_not_here(local: LocalRig) -> None:
+    (said,) = await local.again(bind="192.0.2.1").check_engine()
+    assert "No service can listen at 192.0.2.1" in said
+
+
+@deferred
+async def test_a_state_directory_that_is_a_file(local: LocalRig) -> None:
+    local.state_dir = local.state_dir / "state"
+    local.state_dir.write_text("")
+    (said,) = await local.again(bind="127.0.0.1").check_engine()
+    assert f"The folder {local.state_dir} cannot be written" in said
+
+
+def test_folders(tmp_path: Path) -> None:
+    assert folder_problem(tmp_path / "not" / "yet") is None
+    assert folder_problem(tmp_path, write=False) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_where_nobody_may_write() -> None:
+    said = folder_problem(Path("/proc/none"))  # not even root
+    assert said is not None
+    assert said.startswith("The folder /proc cannot be written: ")
+    assert folder_problem(Path("/proc"), write=False) is None
+
+
+def test_partitions() -> None:
+    text = "prod|up|1/0/1/2\nlong|down|0/2/0/2\nsick|up|0/0/2/2\nhuge|up|1.5K/12/0/1.6K\n"
+    assert parse_partitions(text) == [
+        Partition("prod", True),
+        Partition("long", False),
+        Partition("sick", False),
+        Partition("huge", True),
+    ]
+
+
+@deferred
+async def test_a_cluster_would_take_jobs(slurm: SlurmRig) -> None:
+    assert verifyObject(IEngineCheck, slurm.launcher)
+    assert await slurm.launcher.check_engine() == []
+    assert not (slurm.state_dir / "slurm").exists()
+
+
+@deferred
+async def test_a_slurm_behind_slurmrestd(slurm_rest: SlurmRig) -> None:
+    assert await slurm_rest.launcher.check_engine() == []
+
+
+@deferred
+async def test_a_cluster_whose_partition_is_down(slurm: SlurmRig) -> None:
+    slurm.cluster.ask("scontrol update PartitionName=prod State=DOWN")
+    try:
+        (said,) = await slurm.launcher.check_engine()
+    finally:
+        slurm.cluster.ask("scontrol update PartitionName=prod State=UP")
+    assert said.startswith("No partition is up")
+
+
+@deferred
+async def test_a_cluster_that_is_not_there(slurm: SlurmRig, tmp_path: Path) -> None:
+    conf = tmp_path / "slurm.conf"
+    text = slurm.cluster.conf.read_text()
+    lines = [
+        "SlurmctldPort=1" if line.startswith("SlurmctldPort=") else line
+        for line in text.splitlines()
+    ]
+    conf.write_text("\n".join([*lines, ""]))
+    (said,) = await slurm.again(conf=str(conf)).check_engine()
+    assert said.startswith("Slurm cannot be asked now; squeue said: ")
+    assert "scontrol ping" in said

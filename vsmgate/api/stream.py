@@ -1,0 +1,72 @@
+"""Answers that go on: octets as they come, in chunks (RFC 9112 section 7.1), one at a time.
+
+The next piece is made when the connection has taken the last one, so nothing is queued for
+a slow reader. Who takes nothing at all for `STALLED` seconds is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from vsmgate.api.reply import Header
+
+__all__ = ["STALLED", "Outlet", "Stream", "chunk"]
+
+#: Seconds in which a reader must take what was sent.
+STALLED = 60.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An answer with status 200 whose body ``pieces`` make.
+
+    They are closed whatever happens; a cancel of what they wait for ends them.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+    content_type: bytes
+    headers: tuple[Header, ...] = ()
+
+
+def chunk(piece: bytes) -> bytes:
+    """Return ``piece``, which is not empty, as a chunk."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+@implementer(IPushProducer)
+class Outlet:
+    """Tells whether the connection takes more; ``abort`` cuts it off."""
+
+    def __init__(self, clock: IReactorTime, abort: Any) -> None:
+        self._clock = clock
+        self._abort = abort
+        self._paused = False
+        self._room: Deferred[None] | None = None
+
+    async def room(self) -> None:
+        """Return once the connection takes more."""
+        if not self._paused:
+            return
+        room = self._room = Deferred()
+        await room.addTimeout(STALLED, self._clock, lambda _, __: self._abort())
+
+    def pauseProducing(self) -> None:
+        """The connection is full."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The connection is empty again."""
+        self._paused = False
+        if self._room is not None:
+            room, self._room = self._room, None
+            if not room.called:
+                room.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection ends; its request is told and cancels what waits."""

@@ -1,0 +1,78 @@
+"""What this process knows of the submissions of one launcher's jobs; in memory only.
+
+After a restart nothing is known, so every job without an engine ref is in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from vsmgate.jobs.line import backoff
+
+__all__ = ["Attempts"]
+
+
+class Attempts:
+    """``shortest``: seconds between two attempts at one job; `backoff` makes them more."""
+
+    def __init__(self, shortest: float, clock: IReactorTime) -> None:
+        self._shortest = shortest
+        self._clock = clock
+        self._untried: set[str] = set()
+        self._settling: dict[str, list[Deferred[None]]] = {}
+        self._retries: dict[str, tuple[int, float]] = {}
+
+    def new(self, job_id: str) -> None:
+        """Note a job that the engine was never asked to take."""
+        self._untried.add(job_id)
+        self._settling.setdefault(job_id, [])
+
+    def untried(self, job_id: str) -> bool:
+        """Return whether the engine cannot have the job, for certain."""
+        return job_id in self._untried
+
+    def begin(self, job_id: str) -> None:
+        """Note that the engine is asked now: from here on it may have the job."""
+        self._untried.discard(job_id)
+
+    def failed(self, job_id: str) -> None:
+        """Note that it is not known whether the engine took the job."""
+        failures = self._retries.get(job_id, (0, 0.0))[0] + 1
+        at = self._clock.seconds() + backoff(self._shortest, failures)
+        self._retries[job_id] = failures, at
+
+    def due(self, job_id: str) -> bool:
+        """Return whether it is time to try."""
+        return self._clock.seconds() >= self._retries.get(job_id, (0, 0.0))[1]
+
+    def told(self, job_id: str) -> None:
+        """Tell those who wait that there was a first word."""
+        for waiting in self._settling.pop(job_id, []):
+            waiting.callback(None)
+
+    def over(self, job_id: str) -> None:
+        """Forget a job, which the engine has or never will."""
+        self._untried.discard(job_id)
+        self._retries.pop(job_id, None)
+        self.told(job_id)
+
+    def keep(self, live: Container[str]) -> None:
+        """Forget the jobs that are not among ``live``: others ended them."""
+        for job_id in [i for i in self._retries.keys() | self._untried if i not in live]:
+            self.over(job_id)
+
+    async def settled(self, job_id: str, seconds: float) -> None:
+        """Wait for the first word on a job, at most ``seconds``."""
+        if job_id not in self._settling:
+            return
+        tried: Deferred[None] = Deferred()
+        self._settling[job_id].append(tried)
+        try:
+            await tried.addTimeout(seconds, self._clock, lambda _, __: None)
+        finally:
+            waiting = self._settling.get(job_id, [])
+            if tried in waiting:
+                waiting.remove(tried)
