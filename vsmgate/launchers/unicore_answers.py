@@ -59,20 +59,20 @@ class About(NamedTuple):
     message: str
 
 
-class _Role(Struct):
+class _Role(Struct, frozen=True):
     selected: str = ""
 
 
-class _Client(Struct):
+class _Client(Struct, frozen=True):
     role: _Role = _Role()
 
 
-class _Submission(Struct):
+class _Submission(Struct, frozen=True):
     enabled: bool = True
     message: str = ""
 
 
-class _Server(Struct, rename="camel"):
+class _Server(Struct, frozen=True, rename="camel"):
     job_submission: _Submission = _Submission()
 
 
