@@ -28,8 +28,10 @@ from vsmgate.errors import ConfigError, GatewayError
 from vsmgate.frames import FrameTracker, control_frame, frame_head
 from vsmgate.hands.proxy_protocol import HeaderError, read_header
 from vsmgate.heads import HeadReader, answer_reader, request_reader
+from vsmgate.model import Service, View
 from vsmgate.rewriter import FrameRewriter
 from vsmgate.upgrades import upgrade_of
+from vsmgate.viewing import view_tracker
 
 __all__ = ["TARGETS", "Found", "fuzz", "spoiled"]
 
@@ -133,6 +135,13 @@ _MASKED = [
     _data_frame(0x02, b"", _KEY) + control_frame(10, b"", _KEY) + _data_frame(0x80, b"x", _KEY),
 ]
 _PLAIN = [_data_frame(0x82, b"x" * 300, b""), control_frame(8, b"\x03\xe8")]
+_LOOK = Service(view=View.BRAYNS, view_methods=("m",))
+_JSON = b'{"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"x": [1, "\\u00e9"]}}'
+_ASKED = [
+    _data_frame(0x81, _JSON, _KEY) + control_frame(9, b"ping", _KEY),
+    _data_frame(0x01, _JSON[:9], b"\1\2\3\4") + _data_frame(0x80, _JSON[9:], _KEY),
+    _data_frame(0x82, len(_JSON).to_bytes(4, "little") + _JSON + b"pixels", b"\0\0\0\1"),
+]
 _FRONT = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\x50\1\xbb" + _UPGRADE
 
 #: name -> reader, good inputs, how it refuses
@@ -148,6 +157,11 @@ TARGETS: Mapping[str, tuple[Read, list[bytes], type[Exception]]] = {
     "rewritten frames": (
         _frames(lambda: FrameRewriter(answer_pings=True, collect=100_000)),
         _MASKED,
+        GatewayError,
+    ),
+    "viewers' frames": (
+        _frames(lambda: view_tracker(_LOOK, False)),
+        _ASKED,
         GatewayError,
     ),
     "proxy header": (_proxy, [_FRONT], HeaderError),

@@ -35,6 +35,8 @@ __all__ = [
     "MethodNotAllowed",
     "NotExtendable",
     "NotFound",
+    "NoSuchGrant",
+    "NoSuchInvitation",
     "NoSuchJob",
     "NoSuchService",
     "NoSuchUsecase",
@@ -54,6 +56,7 @@ __all__ = [
     "Unavailable",
     "UpgradeRequired",
     "UriTooLong",
+    "ViewUnsupported",
 ]
 
 
@@ -130,6 +133,13 @@ class OriginRefused(Forbidden):
     title = "Origin not allowed"
 
 
+class ViewUnsupported(Forbidden):
+    """Looking on cannot be kept from becoming more here, so it is not offered."""
+
+    code = "view_unsupported"
+    title = "Not to be viewed only"
+
+
 class NotFound(ClientError):
     """Nothing at this address."""
 
@@ -150,6 +160,23 @@ class NoSuchJob(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no job of yours with this id.")
+
+
+class NoSuchGrant(NotFound):
+    """The job has no grant, or no invitation, of that id."""
+
+    code = "no_such_grant"
+    title = "No such grant"
+
+
+class NoSuchInvitation(NotFound):
+    """Unknown, expired, used up, or of a job that is over: nobody can tell which."""
+
+    code = "no_such_invitation"
+    title = "No such invitation"
+
+    def __init__(self) -> None:
+        super().__init__("The invitation is unknown, used up or over: ask for a new one.")
 
 
 class NoSuchService(NotFound):

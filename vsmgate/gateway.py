@@ -123,6 +123,7 @@ class Gateway(MultiService):
             secrets,
         )
         doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
+        self._visits = access.visits
         self.desk = JobDesk(
             self._book,
             assembly.store,
@@ -137,7 +138,10 @@ class Gateway(MultiService):
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
-        self._watching: list[Any] = [self._activity.ticker]
+        self._watching: list[Any] = [
+            self._activity.ticker,
+            Ticker("visits", self._visits.tick, reactor),
+        ]
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
@@ -284,6 +288,7 @@ class Gateway(MultiService):
         try:
             await children
             await self._activity.flush()
+            await self._visits.flush()
         except GatewayError as error:
             self._log.warn("not stored: {error}", error=str(error))
         finally:

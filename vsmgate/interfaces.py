@@ -24,6 +24,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorCore
 from zope.interface import Attribute, Interface
 
+from vsmgate.grants import Visitor
 from vsmgate.model import (
     Idempotency,
     Identity,
@@ -275,7 +276,8 @@ class IJobStore(Interface):
         """Replace a job by ``change`` of it, and give it the next revision.
 
         ``change`` is pure, may be called in another thread and more than once; when it
-        returns its argument nothing is written. Fails with `NoSuchJob`.
+        returns its argument nothing is written, and what it raises is passed on. Fails
+        with `NoSuchJob`.
         """
 
     async def touch(activity: Mapping[str, float]) -> None:
@@ -299,8 +301,38 @@ class IJobStore(Interface):
         Fails with `vsmgate.errors.BadCursor`.
         """
 
+    async def shared(
+        subject: str,
+        groups: Collection[str],
+        now: float,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return, as `page` does, the jobs with a grant to ``subject`` or one of ``groups``.
+
+        Grants that have expired at ``now`` do not count.
+        """
+
+    async def attend(process: str, present: Mapping[str, Sequence[Visitor]], now: float) -> None:
+        """Take down who is connected through one relay process, and that it lives at ``now``.
+
+        For each job of ``present`` (its id) this replaces what ``process`` said before;
+        an empty sequence means that nobody is there any more. What it said of other jobs stays.
+        """
+
+    async def visitors(job_id: str, since: float) -> Sequence[Visitor]:
+        """Return who is connected to a job, longest first.
+
+        Only what processes said that were heard of after ``since``: others have crashed.
+        """
+
     async def prune(ended_before: float) -> Sequence[Job]:
-        """Delete the jobs that ended before, expired tickets, and old keys; return the jobs."""
+        """Delete the jobs that ended before; return those.
+
+        Deletes also expired tickets, old keys, and what crashed processes said.
+        """
 
     async def add_ticket(ticket: Ticket) -> None:
         """Keep a ticket until it is used or expired."""

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from vsmgate.grants import Grant, Invitation
 from vsmgate.lifecycle import ENDED, State
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Ticket",
     "Timings",
     "Usecase",
+    "View",
     "new_job_id",
     "tag_of",
 ]
@@ -138,6 +140,19 @@ class Prefix(StrEnum):
     KEEP = "keep"
 
 
+class View(StrEnum):
+    """What the client of a ``view`` relay may send, beside pings and its Close.
+
+    ``none``: there are no such relays. ``receive``: nothing. ``jsonrpc``: JSON-RPC requests
+    as text, of declared methods. ``brayns``: these as text, or as Brayns' binary messages.
+    """
+
+    NONE = "none"
+    RECEIVE = "receive"
+    JSONRPC = "jsonrpc"
+    BRAYNS = "brayns"
+
+
 class ServiceTls(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a service that takes TLS only is verified; that cannot be switched off.
 
@@ -158,7 +173,8 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     octets either way for so long is closed. ``max_clients``: relays at a time. ``http``:
     plain requests are passed on too, and addresses below the service's; ``prefix``: with
     ``/JOB/SERVICE`` before them, or without. ``secret``: the gateway shows it the job's
-    secret (see `Launch`) at every connection, as ``Authorization: Bearer``.
+    secret (see `Launch`) at every connection, as ``Authorization: Bearer``. ``view``: how
+    relays that only look are kept to that; ``view_methods``: what they may call.
     """
 
     port: Port | None = None
@@ -173,6 +189,8 @@ class Service(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     prefix: Prefix = Prefix.STRIP
     tls: ServiceTls | None = None
     secret: bool = False
+    view: View = View.NONE
+    view_methods: tuple[str, ...] = ()
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -252,7 +270,8 @@ class Job(Struct, frozen=True, omit_defaults=True):
     file does not reach a running job. Its ``launcher`` is the one that has the job, and its
     ``fallbacks`` those that could still be tried; ``launcher_reason`` says why. ``end_time``
     is when it will end at the latest. ``revision`` grows with every stored change, over all
-    jobs. ``held``: it waits for quota and has not been given to its engine.
+    jobs. ``held``: it waits for quota and has not been given to its engine. ``grants``: who
+    else may reach it, and ``invitations``: who may yet.
     """
 
     id: str
@@ -277,6 +296,8 @@ class Job(Struct, frozen=True, omit_defaults=True):
     last_activity_at: float | None = None
     stale_since: float | None = None
     log_tail: str = ""
+    grants: tuple[Grant, ...] = ()
+    invitations: tuple[Invitation, ...] = ()
     revision: int = 0
     launcher_reason: str = ""
 

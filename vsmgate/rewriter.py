@@ -49,6 +49,8 @@ class FrameRewriter(FrameTracker):
     ``collect`` octets is a violation. A message in one frame is never held.
     """
 
+    _holds_all = False  # also messages in one frame
+
     __slots__ = ("_answer_pings", "_collect", "_head", "_key", "_last", "_message", "_pad", "_rest")
 
     def __init__(
@@ -86,8 +88,10 @@ class FrameRewriter(FrameTracker):
         data = self._held + data  # not a view any more: parts of it are kept, and joined
         size = len(data)
         self._held = b""
-        out = [self._pass(data[:at])] if at else []
+        out: list[bytes] = []
         try:
+            if at:
+                out.append(self._pass(data[:at]))
             while at < size:
                 end = self._read_frame(data, at)
                 if end == INCOMPLETE:
@@ -112,7 +116,7 @@ class FrameRewriter(FrameTracker):
         """Decide about the data frame at ``at``; return from where it goes to `_pass`."""
         final = self._first & FIN
         if self._message is None:
-            if final:
+            if final and not self._holds_all:
                 return at
             self._message = bytearray()
             self._head = self._first | FIN
@@ -137,7 +141,11 @@ class FrameRewriter(FrameTracker):
         if self._rest or not self._last:
             return b""
         self._message = None
+        self._inspect(message)
         return frame_head(self._head, len(message), self._key) + message
+
+    def _inspect(self, message: bytearray) -> None:
+        """See a message that was held, masked by ``_key``; raise `Violation` to keep it."""
 
     def _note_control(self, opcode: int, key: bytes, payload: bytes) -> None:
         """Keep the Ping to answer."""

@@ -28,6 +28,8 @@ from vsmgate.errors import (
     NotExtendable,
     Unauthenticated,
 )
+from vsmgate.grants import Grant, Invitation, Right, Visitor
+from vsmgate.jobs import sharing
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Identity,
@@ -62,6 +64,59 @@ DEMO = Usecase(
 )
 
 
+class FakeSharing:
+    """`vsmgate.api.sharing.SharingDesk` over a `FakeDesk`."""
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self._desk = desk
+
+    async def grants(self, identity: Identity, job_id: str) -> Sequence[Grant]:
+        return self._desk._own(identity, job_id).grants
+
+    async def grant(
+        self,
+        identity: Identity,
+        job_id: str,
+        right: Right,
+        *,
+        subject: str | None = None,
+        group: str | None = None,
+        expires_in: float | None = None,
+    ) -> Grant:
+        job = self._desk._own(identity, job_id)
+        until = None if expires_in is None else 1_000.0 + expires_in
+        grant = Grant(f"g{len(job.grants)}", right, 1_000.0, subject, group, until)
+        self._desk.put(sharing.granted(job, grant, 1_000.0))
+        return grant
+
+    async def revoke(self, identity: Identity, job_id: str, grant_id: str) -> None:
+        self._desk.put(sharing.revoked(self._desk._own(identity, job_id), grant_id))
+
+    async def invitations(self, identity: Identity, job_id: str) -> Sequence[Invitation]:
+        return self._desk._own(identity, job_id).invitations
+
+    async def invite(
+        self, identity: Identity, job_id: str, right: Right, expires_in: float, uses: int
+    ) -> tuple[Secret, Invitation]:
+        job, secret = self._desk._own(identity, job_id), Secret(f"{job_id}.s3cret")
+        until = 1_000.0 + expires_in
+        invitation = Invitation("i0", secret.digest(), right, 1_000.0, until, uses)
+        self._desk.put(sharing.invited(job, invitation, 1_000.0))
+        return secret, invitation
+
+    async def withdraw(self, identity: Identity, job_id: str, invitation_id: str) -> None:
+        self._desk.put(sharing.uninvited(self._desk._own(identity, job_id), invitation_id))
+
+    async def redeem(self, identity: Identity, secret: Secret) -> tuple[Job, Right]:
+        job = self._desk.jobs[secret.reveal().partition(".")[0]]
+        job = sharing.redeemed(job, secret.digest(), identity.subject, "g", 1_000.0)
+        return self._desk.put(job), Right.VIEW
+
+    async def presence(self, identity: Identity, job_id: str) -> Sequence[Visitor]:
+        self._desk._own(identity, job_id)
+        return [Visitor("ann", "renderer", Right.OWNER, 1_000.0)]
+
+
 class FakeDesk:
     """`vsmgate.api.desk.Desk` over a dict. ``fail`` is raised by the next call."""
 
@@ -74,6 +129,7 @@ class FakeDesk:
         self.cancelled = 0
         self.left: float | None = None
         self.asked: list[tuple[Any, ...]] = []
+        self.sharing = FakeSharing(self)
         self.users = {
             ANN: Identity("ann", ("staff",), 2e9, "tokens"),
             BOB: Identity("bob"),
@@ -154,6 +210,21 @@ class FakeDesk:
         own = [job for job in self.jobs.values() if job.owner == identity.subject]
         own = [job for job in own if not states or job.state in states]
         return Page(tuple(own[:limit]), "more" if len(own) > limit else None)
+
+    async def shared(
+        self,
+        identity: Identity,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        self.asked.append(("shared", set(states), usecase, limit, cursor))
+        found = [job for job in self.jobs.values() if self.right(identity, job)]
+        return Page(tuple(job for job in found if job.owner != identity.subject))
+
+    def right(self, identity: Identity, job: Job) -> Right | None:
+        return sharing.right_of(job, identity, 1_000.0)
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         job = self._own(identity, job_id)

@@ -93,6 +93,7 @@ def test_job(face: Any) -> None:
         "usecase": "demo",
         "parameters": {},
         "owner": "ann",
+        "right": "owner",
         "launcher": "local",
         "launcher_reason": None,
         "engine_ref": "4711",
@@ -126,6 +127,8 @@ def test_job(face: Any) -> None:
             "doctor": f"/v1/jobs/{job.id}/doctor",
             "extend": f"/v1/jobs/{job.id}/extend",
             "tickets": f"/v1/jobs/{job.id}/tickets",
+            "presence": f"/v1/jobs/{job.id}/presence",
+            "grants": f"/v1/jobs/{job.id}/grants",
         },
     }
 

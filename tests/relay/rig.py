@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError, JobNotReady, NoSuchJob, Unauthenticated
+from vsmgate.grants import Right
 from vsmgate.heads import RequestHead, ResponseHead, request_reader, response_reader
 from vsmgate.lifecycle import State
 from vsmgate.model import Endpoint, Identity, Job, Secret, Service, Usecase
@@ -58,6 +59,8 @@ class FakeDesk:
         self.sessions = Sessions(b"k" * 32, 600.0)
         self.calls: list[Callable[[Job], None]] = []
         self.told_active = 0
+        self.right = Right.OWNER
+        self.visits: list[tuple[Target, bool, Callable[[], None]]] = []
 
     def expires_in(self, identity: Identity) -> float | None:
         return None
@@ -78,14 +81,21 @@ class FakeDesk:
         if job_id != self.job.id or subject != self.job.owner:
             raise NoSuchJob
         spec = self.job.usecase.services[service]
+        identity = Identity(subject)
         secret = Secret("of-the-job") if spec.secret else None
-        return Target(self.job, service, spec, self.endpoint, Identity(subject), secret=secret)
+        return Target(
+            self.job, service, spec, self.endpoint, identity, right=self.right, secret=secret
+        )
 
     def session(self, target: Target) -> Session:
         return self.sessions.make(target.job.id, target.service, target.identity, 0.0)
 
     def active(self, job_id: str) -> None:
         self.told_active += 1
+
+    def visit(self, target: Target, relay: bool, revoked: Callable[[], None]) -> Callable[[], None]:
+        self.visits.append((target, relay, revoked))
+        return lambda: self.visits.remove((target, relay, revoked))
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         self.calls.append(call)

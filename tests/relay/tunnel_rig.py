@@ -295,6 +295,7 @@ class Rig:
             on_activity=lambda: self.activity.append(self.clock.seconds()),
             on_end=self._ended,
             make_wire=make_wire,
+            view_only=options.pop("view_only", False),
         )
         self.tunnel.start(options.pop("early_client", b""), options.pop("early_service", b""))
         assert not options

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, create_engine, insert
 from sqlalchemy.engine import make_url
 
 from vsmgate.errors import ConfigError, QuotaExceeded, StoreUnavailable
+from vsmgate.grants import Grant, Right
 from vsmgate.hands.database import Database
 from vsmgate.model import Idempotency, Identity, Job, Quota, Ticket, new_job_id, replace
 from vsmgate.stores import rows, schema
@@ -274,4 +275,23 @@ async def test_a_thousand_live_jobs_load_quickly(path: Path) -> None:
     started = reactor.seconds()
     assert len(await store.live()) == 1000
     assert reactor.seconds() - started < 0.5
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_from_before_sharing_is_brought_up(path: Path) -> None:
+    jobs = await filled(path)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP TABLE shares")
+        old.execute("DROP TABLE presence")
+        old.execute("UPDATE alembic_version SET version_num = '0001'")
+        old.execute("UPDATE jobs SET document = json_remove(document, '$.grants', '$.invitations')")
+        old.commit()
+    store = store_at(path)
+    await store.open()
+    assert await store.live() == jobs
+    grant = Grant("g", Right.VIEW, 0.0, "bob")
+    shared = await store.update(jobs[0].id, lambda job: replace(job, grants=(grant,)))
+    found = await store.shared("bob", (), 1.0, (), None, 5, None)
+    assert found.items == (shared,)
     await store.close()

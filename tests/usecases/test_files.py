@@ -157,6 +157,26 @@ def test_every_error_of_every_file_is_told(tmp_path: Path) -> None:
             "[parameters]\ntype = 'objekt'\n[launch.local]",
             "parameters: ",
         ),
+        (
+            "[launch.local]",
+            "[services.x]\nview = 'jsonrpc'\n[launch.local]",
+            "services.x.view_methods: goes with view",
+        ),
+        (
+            "[launch.local]",
+            "[services.x]\nview_methods = ['get']\n[launch.local]",
+            "services.x.view_methods: goes with view",
+        ),
+        (
+            "[launch.local]",
+            "[services.x]\nview = 'receive'\nhttp = true\n[launch.local]",
+            "services.x.view: what viewers ask of pages",
+        ),
+        (
+            "[services.viewer]",
+            "tokenless = true\n[services.viewer]\nview = 'receive'",
+            "services.viewer.view: whoever knows",
+        ),
     ],
 )
 def test_values_that_do_not_go_together(tmp_path: Path, old: str, new: str, wrong: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from vsmgate.api.sharing import SharingDesk
 from vsmgate.diagnosis import Diagnosis
+from vsmgate.grants import Right
 from vsmgate.model import Identity, Job, LogStream, Page, Secret, Ticket, Usecase
 
 __all__ = ["Desk"]
@@ -14,9 +16,13 @@ __all__ = ["Desk"]
 class Desk(Protocol):
     """Jobs, use cases and identities, with every right checked.
 
-    All methods fail with classes of `vsmgate.errors`; a foreign job is `NoSuchJob`.
-    Job ids are lower-case.
+    All methods fail with classes of `vsmgate.errors`; a foreign job is `NoSuchJob`, and
+    one that was shared with too small a right `Forbidden`. Job ids are lower-case.
     """
+
+    @property
+    def sharing(self) -> SharingDesk:
+        """What shares jobs."""
 
     async def authenticate(self, credential: Secret) -> Identity:
         """Return whom ``credential`` stands for."""
@@ -50,6 +56,19 @@ class Desk(Protocol):
         cursor: str | None,
     ) -> Page:
         """Return the identity's jobs, newest first; empty ``states`` means all."""
+
+    async def shared(
+        self,
+        identity: Identity,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return the jobs that others share with the identity, as `page` does."""
+
+    def right(self, identity: Identity, job: Job) -> Right | None:
+        """Return the right of an identity on a job; None: it is a stranger."""
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         """Ask for a job's end; does nothing to one that is over."""

@@ -18,6 +18,7 @@ from vsmgate.api.metrics import Metrics
 from vsmgate.api.openapi import openapi_route
 from vsmgate.api.probes import Probes
 from vsmgate.api.route import Routes
+from vsmgate.api.sharing import Sharing
 from vsmgate.api.site import ApiSite
 from vsmgate.api.v0 import V0
 from vsmgate.api.v1 import V1
@@ -72,6 +73,7 @@ class ApiService(Service):
             *V1(desk, self.views).routes(),
             *Events(desk, self.views).routes(),
             doctor_route(desk),
+            *Sharing(desk.sharing).routes(),
             *probes.routes(),
         ]
         self.site = ApiSite(

@@ -155,7 +155,7 @@ class V0:
                 self.stop,
                 "End a job (v0)",
                 {200: Stopped},
-                (*_AUTH, NoSuchJob),
+                (*_AUTH, NoSuchJob, Forbidden),
             ),
         ]
 

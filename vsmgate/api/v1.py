@@ -41,6 +41,7 @@ from vsmgate.errors import (
     TooLarge,
     Unauthenticated,
     UnsupportedMediaType,
+    ViewUnsupported,
 )
 from vsmgate.model import Job
 
@@ -82,7 +83,7 @@ class V1:
                 _UNFIT, body=StartJob,
             ),
             Route(
-                "GET", "/v1/jobs", self.jobs, "Your jobs",
+                "GET", "/v1/jobs", self.jobs, "Your jobs, or those shared with you",
                 {200: JobList}, (*_AUTH, BadParameters, BadCursor), _UNFIT, query=JobsQuery,
             ),
             Route(
@@ -91,24 +92,27 @@ class V1:
             ),
             Route(
                 "DELETE", job, self.stop, "End a job; 204: it was over",
-                {202: JobView, 204: None}, (*_AUTH, NoSuchJob),
+                {202: JobView, 204: None}, (*_AUTH, NoSuchJob, Forbidden),
             ),
             Route(
                 "POST", f"{job}/extend", self.extend, "Move a job's end",
                 {200: JobView},
-                (*_AUTH, *_BODY, NoSuchJob, JobEnded, NotExtendable, EngineRefused),
+                (*_AUTH, *_BODY, NoSuchJob, Forbidden, JobEnded, NotExtendable, EngineRefused),
                 _UNFIT, body=Extension,
             ),
             Route(
                 "GET", f"{job}/logs", self.logs, "What a service wrote",
                 {200: _TEXT},
-                (*_AUTH, NoSuchJob, NoSuchService, BadParameters, EngineUnreachable),
+                (*_AUTH, NoSuchJob, Forbidden, NoSuchService, BadParameters, EngineUnreachable),
                 _UNFIT, query=LogsQuery,
             ),
             Route(
                 "POST", f"{job}/tickets", self.ticket, "A one-time credential for a WebSocket",
                 {201: IssuedTicket},
-                (*_AUTH, *_BODY, NoSuchJob, NoSuchService, JobEnded, JobConflict),
+                (
+                    *_AUTH, *_BODY, NoSuchJob, NoSuchService, JobEnded, JobConflict,
+                    ViewUnsupported,
+                ),
                 _UNFIT, body=TicketRequest,
             ),
             Route("GET", "/v1/me", self.me, "Whom the token stands for", {200: Me}, _AUTH),
@@ -147,12 +151,12 @@ class V1:
         return json_reply(202, self._views.job(job), tuple(headers))
 
     async def jobs(self, call: Call) -> Reply:
-        """List the caller's jobs."""
+        """List the caller's jobs, or those shared with them."""
         asked = call.asked(JobsQuery)
-        page = await self._desk.page(
+        page = await (self._desk.shared if asked.shared else self._desk.page)(
             call.identity, frozenset(asked.state), asked.usecase, asked.limit, asked.cursor
         )
-        items = [self._views.job(job) for job in page.items]
+        items = [self._view(call, job) for job in page.items]
         return json_reply(200, JobList(items, page.next_cursor))
 
     async def job(self, call: Call) -> Reply:
@@ -162,7 +166,10 @@ class V1:
         job = await self._desk.get(call.identity, job_id)
         if wait and not job.ended and call.header(b"If-None-Match") in (None, _tag(job)):
             job = await self._desk.wait(call.identity, job_id, wait)
-        return json_reply(200, self._views.job(job), ((b"ETag", _tag(job).encode("ascii")),))
+        return json_reply(200, self._view(call, job), ((b"ETag", _tag(job).encode("ascii")),))
+
+    def _view(self, call: Call, job: Job) -> JobView:
+        return self._views.job(job, self._desk.right(call.identity, job))
 
     async def stop(self, call: Call) -> Reply:
         """Ask for a job's end."""

@@ -46,10 +46,14 @@ class TicketRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobsQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which jobs: in one of these states (any without), of this use case."""
+    """Which jobs: in one of these states (any without), of this use case.
+
+    ``shared``: not your own, but those that others share with you.
+    """
 
     state: tuple[State, ...] = ()
     usecase: str | None = None
+    shared: bool = False
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: str | None = None
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from vsmgate.config import JobsConfig, RelayConfig
+from vsmgate.grants import Right
 from vsmgate.lifecycle import State
 from vsmgate.model import Job, Limits, QueuePlace, Reason, Service, Usecase
 from vsmgate.reasons import remedy
@@ -83,6 +84,7 @@ class JobView(Struct, frozen=True):
     """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked.
 
     ``launcher_reason``: why it was given to that launcher, where there was a choice.
+    ``right``: the reader's. ``engine_ref`` is null to all but the owner.
     """
 
     id: str
@@ -90,6 +92,7 @@ class JobView(Struct, frozen=True):
     usecase: str
     parameters: dict[str, Any]
     owner: str
+    right: Right
     launcher: str
     launcher_reason: str | None
     engine_ref: str | None
@@ -188,18 +191,20 @@ class Views:
             for name, spec in job.usecase.services.items()
         }
 
-    def job(self, job: Job) -> JobView:
-        """Return a job as its owner reads it."""
+    def job(self, job: Job, right: Right | None = Right.OWNER) -> JobView:
+        """Return a job as somebody with ``right`` reads it (None: with the least)."""
         path = f"/v1/jobs/{job.id}"
+        right = right or Right.VIEW
         return JobView(
             id=job.id,
             name=job.name,
             usecase=job.usecase.name,
             parameters=job.parameters,
             owner=job.owner,
+            right=right,
             launcher=job.usecase.launcher,
             launcher_reason=job.launcher_reason or None,
-            engine_ref=job.engine_ref,
+            engine_ref=job.engine_ref if right is Right.OWNER else None,
             state=job.state,
             reason=reason_view(job.reason),
             held=job.held,
@@ -223,6 +228,8 @@ class Views:
                 "doctor": f"{path}/doctor",
                 "extend": f"{path}/extend",
                 "tickets": f"{path}/tickets",
+                "presence": f"{path}/presence",
+                "grants": f"{path}/grants",
             },
         )
 

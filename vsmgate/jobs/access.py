@@ -1,6 +1,7 @@
 """Who may reach which job: every call and every handshake asks here.
 
-Another user's job is `NoSuchJob`, raised by the same line as for an unknown one.
+A stranger's answer is `NoSuchJob`, as for an unknown one. Who has some right on a job, but
+not the one that is needed, is told so (`Forbidden`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from twisted.python.failure import Failure
 
 from vsmgate.errors import (
     AuthenticatorUnavailable,
+    Forbidden,
     JobEnded,
     JobNotReady,
     NoSuchJob,
     NoSuchService,
     Unauthenticated,
 )
+from vsmgate.grants import Right
 from vsmgate.interfaces import IAuthenticator, IJobStore
 from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.renewals import Renewals
+from vsmgate.jobs.sharing import check_view, right_of
+from vsmgate.jobs.visits import Visits
 from vsmgate.lifecycle import State
 from vsmgate.model import Identity, Job, Secret, Service
 from vsmgate.relay.desk import Credential, Target
@@ -31,9 +36,11 @@ from vsmgate.targets import REMOTE, TargetRule
 
 __all__ = ["Access", "epitaph", "service_of"]
 
+_WHOSE = {Right.VIEW: "viewers", Right.CONTROL: "controllers", Right.OWNER: "owner"}
+
 
 class Access:
-    """Knows identities and owners; the relay's `vsmgate.relay.desk.Desk`.
+    """Knows identities and rights; the relay's `vsmgate.relay.desk.Desk`.
 
     ``sessions`` and ``secrets``: only for relays, which need both.
     """
@@ -60,6 +67,8 @@ class Access:
         self._sessions = sessions
         self._secrets = secrets
         self._renewals = Renewals(wall)
+        self.visits = Visits(book, store, wall)
+        self.visit = self.visits.enter
         self._on_end: dict[str, list[Callable[[Job], None]]] = {}
         book.watch(self._tell_end)
 
@@ -82,12 +91,29 @@ class Access:
         """Return the seconds that are left (see `vsmgate.relay.desk.Desk`)."""
         return self._renewals.expires_in(identity)
 
-    async def owned(self, identity: Identity, job_id: str) -> Job:
-        """Return a job of the identity's own; fail with `NoSuchJob`."""
-        job = await self._book.find(job_id)
-        if job.owner != identity.subject:
-            raise NoSuchJob
+    def right(self, identity: Identity, job: Job) -> Right | None:
+        """Return the right of ``identity`` on a job; None: it is a stranger."""
+        return right_of(job, identity, self._wall())
+
+    async def permitted(self, identity: Identity, job_id: str, needed: Right) -> Job:
+        """Return a job; fail with `NoSuchJob`, or with `Forbidden` for too small a right."""
+        job, right = await self._reach(identity, job_id)
+        if not right.includes(needed):
+            raise Forbidden(
+                f"Your right on this job is to {right}; this is for its {_WHOSE[needed]}."
+            )
         return job
+
+    async def _reach(self, identity: Identity, job_id: str) -> tuple[Job, Right]:
+        """Return a job and the right on it; fail with `NoSuchJob` for a stranger."""
+        job = await self._book.find(job_id)
+        right = self.right(identity, job)
+        if right is not Right.OWNER:  # another process may have given or taken one just now
+            job = await self._book.latest(job_id)
+            right = self.right(identity, job)
+        if right is None:
+            raise NoSuchJob
+        return job, right
 
     async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
         """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
@@ -97,9 +123,10 @@ class Access:
             identity = Identity(job.owner, authenticator="tokenless")
         if identity is None:
             raise Unauthenticated("A token or a ticket is required.")
-        if job.owner != identity.subject:
-            raise NoSuchJob
+        job, right = await self._reach(identity, job_id)
         spec = service_of(job, service)
+        if right is Right.VIEW:
+            check_view(job, spec)
         if not (job.ready or job.ended):  # another process may know more by now
             job = await self._book.latest(job_id)
         if job.ended:
@@ -110,7 +137,7 @@ class Access:
             raise JobNotReady(f"The job is {job.state}. {said}".strip(), retry_after=2)
         rule = self._rules.get(job.usecase.launcher, REMOTE)
         secret = self._secrets.of(job_id) if self._secrets and spec.secret else None
-        return Target(job, service, spec, endpoint, identity, rule, secret)
+        return Target(job, service, spec, endpoint, identity, rule, secret, right)
 
     async def _admitted(
         self, job_id: str, service: str, credential: Credential | None

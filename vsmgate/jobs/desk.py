@@ -1,6 +1,6 @@
 """Where jobs are asked for: what the REST face may do, for whom.
 
-Ownership is decided by `vsmgate.jobs.access`, at every call.
+Rights are decided by `vsmgate.jobs.access`, at every call; `vsmgate.jobs.share_desk` gives them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from vsmgate.errors import (
     NoSuchUsecase,
     NotExtendable,
 )
+from vsmgate.grants import Right
 from vsmgate.interfaces import IExtendable, IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.share_desk import ShareDesk
+from vsmgate.jobs.sharing import check_view
 from vsmgate.lifecycle import State
 from vsmgate.model import (
     Idempotency,
@@ -80,6 +83,8 @@ class JobDesk:
         self.authenticate = access.authenticate
         self.expires_in = access.expires_in
         self.diagnose = doctor.diagnose
+        self.right = access.right
+        self.sharing = ShareDesk(book, access, wall)
         self._access = access
         self._usecases = usecases
         self._config = config
@@ -87,8 +92,8 @@ class JobDesk:
         self._clock = clock
         self._wall = wall
 
-    async def _owned(self, identity: Identity, job_id: str) -> Job:
-        return self._aged(await self._access.owned(identity, job_id))
+    async def _permitted(self, identity: Identity, job_id: str, needed: Right) -> Job:
+        return self._aged(await self._access.permitted(identity, job_id, needed))
 
     def _aged(self, job: Job) -> Job:
         """Say that a job waits for room, or since when its engine is away."""
@@ -190,15 +195,15 @@ class JobDesk:
             if job.usecase.launcher == launcher or self._clock.seconds() >= deadline:
                 return job
 
-    # -- one's own jobs -----------------------------------------------------------------
+    # -- jobs that are there -----------------------------------------------------------------
 
     async def get(self, identity: Identity, job_id: str) -> Job:
         """Return a job; fail with `NoSuchJob`."""
-        return await self._owned(identity, job_id)
+        return await self._permitted(identity, job_id, Right.VIEW)
 
     async def wait(self, identity: Identity, job_id: str, seconds: float) -> Job:
         """Return a job as soon as it changes, or as it is after ``seconds``."""
-        job = await self._owned(identity, job_id)
+        job = await self._permitted(identity, job_id, Right.VIEW)
         if not job.ended:
             driver = self._drivers.get(job.usecase.launcher)
             if driver is not None and not job.ready:  # then there is nothing to hurry for
@@ -216,11 +221,27 @@ class JobDesk:
     ) -> Page:
         """Return a page of the identity's jobs, newest first."""
         page = await self._store.page(identity.subject, states, usecase, limit, cursor)
-        return Page(tuple(self._aged(job) for job in page.items), page.next_cursor)
+        return self._aged_page(page)
+
+    async def shared(
+        self,
+        identity: Identity,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """Return a page of the jobs that others share with the identity, newest first."""
+        who, groups, now = identity.subject, identity.groups, self._wall()
+        page = await self._store.shared(who, groups, now, states, usecase, limit, cursor)
+        return self._aged_page(page)
+
+    def _aged_page(self, page: Page) -> Page:
+        return Page(tuple(map(self._aged, page.items)), page.next_cursor)
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         """Ask for a job's end; does nothing when it is over."""
-        job = await self._owned(identity, job_id)
+        job = await self._permitted(identity, job_id, Right.OWNER)
         if job.ended:
             return job
         reason = Reason("cancelled_by_user", "The job's owner stopped it.")
@@ -232,7 +253,7 @@ class JobDesk:
 
     async def extend(self, identity: Identity, job_id: str, seconds: float) -> Job:
         """Move a job's end by ``seconds``; fail with `NotExtendable` past what is allowed."""
-        job = await self._owned(identity, job_id)
+        job = await self._permitted(identity, job_id, Right.OWNER)
         if job.ended:
             raise JobEnded(epitaph(job))
         driver = self._drivers.get(job.usecase.launcher)
@@ -256,7 +277,7 @@ class JobDesk:
         self, identity: Identity, job_id: str, service: str, stream: LogStream, tail: int
     ) -> bytes:
         """Return the end of what a service of the job wrote."""
-        job = await self._owned(identity, job_id)
+        job = await self._permitted(identity, job_id, Right.CONTROL)
         service_of(job, service)
         driver = self._drivers.get(job.usecase.launcher)
         if driver is None or job.engine_ref is None:
@@ -267,10 +288,12 @@ class JobDesk:
         self, identity: Identity, job_id: str, service: str
     ) -> tuple[Secret, Ticket]:
         """Make a one-time credential for one WebSocket of one service."""
-        job = await self._owned(identity, job_id)
+        job = await self._permitted(identity, job_id, Right.VIEW)
         if job.ended:
             raise JobEnded(epitaph(job))
-        service_of(job, service)
+        spec = service_of(job, service)
+        if self.right(identity, job) is Right.VIEW:
+            check_view(job, spec)
         if job.state is State.STOPPING:
             raise JobConflict("The job is being stopped.")
         secret = Secret(secrets.token_urlsafe(32))

@@ -17,6 +17,7 @@ from vsmgate.diagnosis import (
     unaddressed,
     whole,
 )
+from vsmgate.grants import Right
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.examination import examine
 from vsmgate.hands.probes import probe
@@ -55,7 +56,7 @@ class Doctor:
         Who asks while somebody else waits for the same gets the same answer. It takes
         four steps' patience at the most (see `vsmgate.hands.examination`).
         """
-        job = await self._access.owned(identity, job_id)
+        job = await self._access.permitted(identity, job_id, Right.OWNER)
         going = self._rounds.get(job.id)
         if going is None:
             going = self._rounds[job.id] = _Round(self._rounds, job.id)

@@ -10,8 +10,16 @@ from vsmgate.hands.autobahn_handshake import ServiceHandshake
 from vsmgate.heads import RequestHead
 from vsmgate.relay.desk import Target
 from vsmgate.relay.journal import Passage
+from vsmgate.upgrades import Upgrade
+from vsmgate.viewing import reads_messages
 
-__all__ = ["gateway_headers", "service_handshake", "service_headers", "service_target"]
+__all__ = [
+    "gateway_headers",
+    "offered_extensions",
+    "service_handshake",
+    "service_headers",
+    "service_target",
+]
 
 # Nothing else crosses. User-Agent goes beside them: Autobahn writes it by itself.
 _CROSSING = ("Accept-Language",)
@@ -45,6 +53,13 @@ def service_handshake(
         protocols_text=claim.protocols_text,
         extensions=extensions,
     )
+
+
+def offered_extensions(upgrade: Upgrade | None, target: Target) -> str:
+    """Return the client's offers of compression, verbatim; none where messages must be read."""
+    if upgrade is None or (target.view_only and reads_messages(target.spec)):
+        return ""
+    return upgrade.extensions
 
 
 def service_target(path: str, query: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vsmgate.credentials import Credential
+from vsmgate.grants import Right
 from vsmgate.model import Endpoint, Identity, Job, Secret, Service
 from vsmgate.sessions import Session
 from vsmgate.targets import ANYWHERE, TargetRule
@@ -19,7 +20,7 @@ class Target:
     """A service of a job that somebody may reach, and who that is.
 
     ``rule``: at which addresses it may be dialled. ``secret``: what the service knows the
-    gateway by.
+    gateway by. ``right``: of the identity on the job.
     """
 
     job: Job
@@ -29,6 +30,12 @@ class Target:
     identity: Identity
     rule: TargetRule = ANYWHERE
     secret: Secret | None = None
+    right: Right = Right.OWNER
+
+    @property
+    def view_only(self) -> bool:
+        """Whether the client may only look."""
+        return self.right is Right.VIEW
 
 
 class Desk(Protocol):
@@ -38,7 +45,7 @@ class Desk(Protocol):
         """Return where to dial, for whom.
 
         Fails with `Unauthenticated`, `NoSuchJob` (also for a foreign job),
-        `NoSuchService`, `JobNotReady`, `JobEnded`, `AuthenticatorUnavailable` or
+        `NoSuchService`, `ViewUnsupported`, `JobNotReady`, `JobEnded`, `AuthenticatorUnavailable` or
         `StoreUnavailable` of `vsmgate.errors`. Without a credential only a job whose
         use case is ``tokenless`` admits.
         """
@@ -57,6 +64,13 @@ class Desk(Protocol):
 
     def active(self, job_id: str) -> None:
         """Tell that the client sent a data frame (it counts against idle ends)."""
+
+    def visit(self, target: Target, relay: bool, revoked: Callable[[], None]) -> Callable[[], None]:
+        """Tell that a connection is open (``relay``: it counts as presence).
+
+        Returns what tells that it is over. Until then ``revoked`` is called once when
+        the identity has not the right any more that it came in with, perhaps at once.
+        """
 
     def on_end(self, job_id: str, call: Callable[[Job], None]) -> Callable[[], None]:
         """Call ``call`` once when the job stops or ends; returns what revokes that.

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from vsmgate.bodies import Body, Endless, response_body
-from vsmgate.errors import BadAnswer, GatewayError, JobEnded, ServiceTimeout, Unavailable
+from vsmgate.errors import BadAnswer, Forbidden, GatewayError, JobEnded, ServiceTimeout, Unavailable
 from vsmgate.frames import Octets
 from vsmgate.heads import RequestHead, ResponseHead, answer_reader
 from vsmgate.refusals import render_refusal
@@ -87,7 +87,8 @@ class Exchange:
 
     def close(self, code: int, reason: str) -> None:
         """End it by the gateway: with an HTTP status, or by cutting the answer."""
-        self._fail("gateway", JobEnded(reason) if code == JobEnded.close else Unavailable(reason))
+        known = next((kind for kind in (JobEnded, Forbidden) if kind.close == code), Unavailable)
+        self._fail("gateway", known(reason))
 
     def abort(self) -> None:
         """Drop both connections at once."""

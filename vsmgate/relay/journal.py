@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from vsmgate.credentials import redact
 from vsmgate.errors import GatewayError
 from vsmgate.model import Identity
+from vsmgate.relay.desk import Target
 from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.tunnel import Ending, Tunnel
 
@@ -61,9 +62,15 @@ class Passage:
     service: str = "-"
     subject: str = "-"
     identity: Identity | None = None
+    target: Target | None = None
     opened: float | None = None
     tls: bool | None = None
     tunnel: Tunnel | Exchange | None = None
+
+    def admitted(self, target: Target) -> None:
+        """Note where the client may go, and who it is."""
+        self.target, self.identity = target, target.identity
+        self.subject = target.identity.subject
 
 
 class Journal:

@@ -41,7 +41,7 @@ from vsmgate.hands.autobahn_handshake import Answer, ClientHandshake
 from vsmgate.heads import HeadReader, RequestHead, request_reader
 from vsmgate.model import Job
 from vsmgate.refusals import render_health, render_refusal
-from vsmgate.relay.crossing import service_handshake
+from vsmgate.relay.crossing import offered_extensions, service_handshake
 from vsmgate.relay.dialling import dial, within
 from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.farewell import Farewell
@@ -153,7 +153,7 @@ class Opening:
             Unavailable("The gateway could not look the job up in time."),
         )
         hall.known(self)
-        passage.subject, passage.identity = target.identity.subject, target.identity
+        passage.admitted(target)
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None
         if ours is None and target.spec.http:
@@ -180,7 +180,6 @@ class Opening:
                 return
             with ExitStack() as undo:
                 undo.callback(leg.abort)
-                extensions = upgrade.extensions if upgrade else ""
                 handshake = service_handshake(
                     hall.config,
                     passage,
@@ -188,7 +187,7 @@ class Opening:
                     claim,
                     target,
                     path,
-                    extensions,
+                    offered_extensions(upgrade, target),
                     route.public,
                 )
                 reply, rest = await leg.ask(
@@ -206,6 +205,7 @@ class Opening:
                 leg,
                 spec=target.spec,
                 extensions=bool(answer.extensions),
+                view_only=target.view_only,
                 limits=hall.limits,
                 clock=hall.reactor,
                 on_activity=partial(hall.desk.active, job_id),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from vsmgate.errors import QuotaExceeded, ServiceBusy
+from vsmgate.grants import Right
 from vsmgate.relay.desk import Target
 
 __all__ = ["Places"]
@@ -24,7 +25,8 @@ class Places:
     def take(self, target: Target, *, relay: bool = True) -> Callable[[], None]:
         """Take a place at ``target``; returns what gives it back (once).
 
-        A plain request (not ``relay``) takes none of the service's places.
+        A plain request (not ``relay``) takes none of the service's places. With whom the
+        job is shared leaves one of them, so that its owner can always come back.
         Fails with `QuotaExceeded` (the user's relays) or `ServiceBusy` (the service's).
         """
         user = ("user", target.identity.subject)
@@ -35,9 +37,11 @@ class Places:
                 retry_after=RETRY_AFTER,
             )
         most = target.spec.max_clients
+        if most is not None and most > 1 and target.right is not Right.OWNER:
+            most -= 1
         if relay and most is not None and self._taken[service] >= most:
             raise ServiceBusy(
-                f"The service already serves {most} clients, as many as it can.",
+                f"The service already serves {self._taken[service]} clients; no place is left.",
                 retry_after=RETRY_AFTER,
             )
         keys: list[tuple[str, ...]] = [user, service] if relay else [user]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 
 from vsmgate.config import RelayConfig
 from vsmgate.doorstep import Doorstep
-from vsmgate.errors import GatewayError, Unavailable
+from vsmgate.errors import Forbidden, GatewayError, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
@@ -27,7 +28,7 @@ from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
 from vsmgate.relay.places import Places
 from vsmgate.relay.route import origins_of
-from vsmgate.relay.tunnel import Ending, TunnelLimits
+from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
 
 __all__ = ["RelayService"]
 
@@ -84,6 +85,7 @@ class RelayService(Service):
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
         self._curfew = Curfew(reactor, desk, grace)
+        self._leaves: dict[int, Callable[[], None]] = {}
 
     # -- for the roof -----------------------------------------------------------------
 
@@ -145,10 +147,16 @@ class RelayService(Service):
         self._passages[id(passage)] = passage
         self._journal.opened(passage)
         self._curfew.begin(passage)
+        target, passage.target = passage.target, None  # it would keep the job as it is now
+        assert target is not None
+        revoked = partial(self.reactor.callLater, 0, self._revoked, passage)
+        relay = isinstance(passage.tunnel, Tunnel)
+        self._leaves[id(passage)] = self.desk.visit(target, relay, revoked)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
         self._passages.pop(id(passage), None)
+        self._leaves.pop(id(passage))()
         self._curfew.end(passage)
         self._journal.closed(passage, ending)
         self._tell()
@@ -210,6 +218,10 @@ class RelayService(Service):
             passage.tunnel.abort()
         await self._gone(HASTE)
         self._journal.finish()
+
+    def _revoked(self, passage: Passage) -> None:
+        if id(passage) in self._passages and passage.tunnel is not None:
+            passage.tunnel.close(Forbidden.close, "Your right on this job has ended.")
 
     def _close(self, passage: Passage) -> None:
         if id(passage) in self._passages and passage.tunnel is not None:

@@ -33,6 +33,7 @@ from vsmgate.relay.watch import TunnelLimits, Watch
 from vsmgate.relay.way import Way
 from vsmgate.relay.wire import MakeWire, TransportWire
 from vsmgate.rewriter import client_tracker
+from vsmgate.viewing import REFUSED, view_tracker
 
 __all__ = ["Ending", "Initiator", "Tunnel", "TunnelLimits"]
 
@@ -47,7 +48,8 @@ class Tunnel:
 
     ``extensions``: whether permessage-deflate was negotiated. ``on_activity`` is called
     when the client sends data frames, at most once a second. ``on_end`` is called once,
-    after both connections are gone; nothing of the tunnel is left then.
+    after both connections are gone; nothing of the tunnel is left then. ``view_only``: the
+    client sends what ``spec`` allows those who only look; that is no activity.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Tunnel:
         on_activity: Callable[[], None],
         on_end: Callable[[Ending], None],
         make_wire: MakeWire = TransportWire,
+        view_only: bool = False,
     ) -> None:
         self._limits = limits
         self._idle_timeout = spec.idle_timeout
@@ -70,9 +73,9 @@ class Tunnel:
         self._on_end = on_end
         self._client = make_wire(client, limits.dead_peer_timeout, True)
         self._service = make_wire(service, limits.dead_peer_timeout, False)
-        self._up = Way(
-            self._client, self._service, client_tracker(spec, extensions), self, self._carried
-        )
+        self._view_only = view_only
+        tracker = (view_tracker if view_only else client_tracker)(spec, extensions)
+        self._up = Way(self._client, self._service, tracker, self, self._carried)
         self._down = Way(
             self._service,
             self._client,
@@ -138,7 +141,7 @@ class Tunnel:
             self._answer_ping()
 
     def _broken(self, way: Way, violation: Violation) -> None:
-        if way is not self._up:
+        if way is not self._up or violation.code == REFUSED:
             self.close(violation.code, violation.reason)
         elif self._phase is Phase.OPEN or self._phase is Phase.SERVICE_CLOSED:
             self._own_close = close_payload(violation.code, violation.reason)
@@ -232,7 +235,7 @@ class Tunnel:
     def _carried(self) -> None:
         """Tell of the client's data frames."""
         now = self._clock.seconds()
-        if now >= self._active_at:
+        if now >= self._active_at and not self._view_only:
             self._active_at = now + ACTIVITY_INTERVAL
             self._on_activity()
 

@@ -27,7 +27,16 @@ from sqlalchemy import (
 
 from vsmgate.errors import ConfigError, Problem
 
-__all__ = ["counters", "idempotency", "jobs", "metadata", "migrate", "tickets"]
+__all__ = [
+    "counters",
+    "idempotency",
+    "jobs",
+    "metadata",
+    "migrate",
+    "presence",
+    "shares",
+    "tickets",
+]
 
 metadata = MetaData()
 
@@ -69,6 +78,29 @@ tickets = Table(
     Column("digest", String(64), primary_key=True),
     Column("expires_at", Double, nullable=False),
     Column("document", Text, nullable=False),
+)
+
+#: Who has a grant on which job, to find the jobs by; the grants are in the jobs' documents.
+#: ``kind`` is ``subject`` or ``group``.
+shares = Table(
+    "shares",
+    metadata,
+    Column("job_id", String(26), primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("expires_at", Double),
+    Index("shares_by_name", "kind", "name"),
+)
+
+#: Which relays of a process are open at a job, and when that process was last heard of.
+presence = Table(
+    "presence",
+    metadata,
+    Column("process", String(32), primary_key=True),
+    Column("job_id", String(26), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("presence_by_job", "job_id"),
 )
 
 #: One row, ``revision``: the last revision that a job got. Writers lock it first.

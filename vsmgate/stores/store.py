@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from zope.interface import implementer
 
+from vsmgate.grants import Visitor
 from vsmgate.hands.database import Database
 from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Page, Quota, Ticket
 from vsmgate.stores import cursor as cursors
-from vsmgate.stores import transactions
+from vsmgate.stores import shares, transactions
 from vsmgate.stores.schema import migrate
 
 __all__ = ["SqlStore"]
@@ -70,6 +71,36 @@ class SqlStore:
         return await self._database.read(
             transactions.page, owner, tuple(states), usecase, max(limit, 1), before
         )
+
+    async def shared(
+        self,
+        subject: str,
+        groups: Collection[str],
+        now: float,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        before = None if cursor is None else cursors.decode(cursor)
+        return await self._database.read(
+            shares.shared,
+            subject,
+            tuple(groups),
+            now,
+            tuple(states),
+            usecase,
+            max(limit, 1),
+            before,
+        )
+
+    async def attend(
+        self, process: str, present: Mapping[str, Sequence[Visitor]], now: float
+    ) -> None:
+        await self._database.write(shares.attend, process, dict(present), now)
+
+    async def visitors(self, job_id: str, since: float) -> Sequence[Visitor]:
+        return await self._database.read(shares.visitors, job_id, since)
 
     async def prune(self, ended_before: float) -> Sequence[Job]:
         return await self._database.write(transactions.prune, ended_before, self._wall())

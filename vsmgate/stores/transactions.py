@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from vsmgate.errors import (
     IdempotencyMismatch,
@@ -20,7 +20,7 @@ from vsmgate.errors import (
 )
 from vsmgate.model import Idempotency, Job, Page, Quota, Ticket, replace
 from vsmgate.stores import cursor as cursors
-from vsmgate.stores import places, rows
+from vsmgate.stores import places, rows, shares
 from vsmgate.stores.schema import idempotency, jobs, tickets
 
 __all__ = [
@@ -68,6 +68,7 @@ def add(
         places.check(job.owner, used, quota)
     stored = replace(job, held=held, revision=revision + 1)
     connection.execute(insert(jobs).values(id=job.id, **rows.columns(stored)))
+    shares.index(connection, stored)
     rows.set_revision(connection, stored.revision)
     if asked is not None:
         connection.execute(
@@ -109,6 +110,8 @@ def update_job(connection: Connection, job_id: str, change: Callable[[Job], Job]
         return job
     if changed.id != job_id:
         raise ValueError("a change must not give a job another id")
+    if changed.grants != job.grants:
+        shares.index(connection, changed)
     return rows.put(connection, revision, [changed])[0]
 
 
@@ -147,20 +150,8 @@ def page(
     before: cursors.Place | None,
 ) -> Page:
     """See `IJobStore.page`; ``before`` is the decoded cursor."""
-    place = (jobs.c.created_at, jobs.c.id)
     wanted = rows.documents().where(jobs.c.owner == owner)
-    if states:
-        wanted = wanted.where(jobs.c.state.in_(sorted(states)))
-    if usecase is not None:
-        wanted = wanted.where(jobs.c.usecase == usecase)
-    if before is not None:
-        wanted = wanted.where(tuple_(*place) < before)
-    newest_first = wanted.order_by(*(column.desc() for column in place))
-    # One more than asked for tells whether there is a next page.
-    found = rows.read(connection, newest_first.limit(limit + 1))
-    items = found[:limit]
-    more = len(found) > limit
-    return Page(tuple(items), cursors.encode(cursors.place_of(items[-1])) if more else None)
+    return shares.narrowed(connection, wanted, states, usecase, limit, before)
 
 
 def prune(connection: Connection, ended_before: float, now: float) -> Sequence[Job]:
@@ -179,6 +170,7 @@ def prune(connection: Connection, ended_before: float, now: float) -> Sequence[J
         .where(idempotency.c.job_id.in_(select(jobs.c.id).where(over)))
         .values(document=last_words.scalar_subquery())
     )
+    shares.prune(connection, [job.id for job in gone], now)
     connection.execute(delete(jobs).where(over))
     connection.execute(delete(tickets).where(tickets.c.expires_at <= now))
     return gone

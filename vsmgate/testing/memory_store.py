@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from zope.interface import implementer
 
 from vsmgate.errors import IdempotencyMismatch, NoSuchJob, StoreUnavailable, Unauthenticated
+from vsmgate.grants import Visitor
 from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Page, Quota, Ticket, replace
 from vsmgate.stores import cursor as cursors
@@ -17,6 +18,9 @@ __all__ = ["MemoryStore"]
 
 #: Seconds that an idempotency key is kept at least.
 KEY_AGE = 86400.0
+
+#: Seconds after which what a crashed process said of presence goes.
+FORGOTTEN = 600.0
 
 
 @implementer(IJobStore)
@@ -37,6 +41,8 @@ class MemoryStore:
         #: (owner, key) -> digest, time, and the job as it was when it was pruned.
         self._keys: dict[tuple[str, str], tuple[str, float, Job]] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._presence: dict[tuple[str, str], tuple[Visitor, ...]] = {}  # (process, job id)
+        self._heard: dict[str, float] = {}
 
     async def open(self) -> None:
         self._opened = True
@@ -113,13 +119,58 @@ class MemoryStore:
         limit: int,
         cursor: str | None,
     ) -> Page:
+        own = [job for job in self._jobs.values() if job.owner == owner]
+        return self._narrowed(own, states, usecase, limit, cursor)
+
+    async def shared(
+        self,
+        subject: str,
+        groups: Collection[str],
+        now: float,
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        found = [
+            job
+            for job in self._jobs.values()
+            if any(g.current(now) and g.covers(subject, groups) for g in job.grants)
+        ]
+        return self._narrowed(found, states, usecase, limit, cursor)
+
+    async def attend(
+        self, process: str, present: Mapping[str, Sequence[Visitor]], now: float
+    ) -> None:
+        self._check()
+        self._presence.update({(process, job_id): tuple(v) for job_id, v in present.items()})
+        self._presence = {place: there for place, there in self._presence.items() if there}
+        self._heard[process] = now
+
+    async def visitors(self, job_id: str, since: float) -> Sequence[Visitor]:
+        self._check()
+        found = [
+            visitor
+            for (process, there), visitors in self._presence.items()
+            if there == job_id and self._heard[process] > since
+            for visitor in visitors
+        ]
+        return sorted(found, key=lambda there: (there.since, there.subject, there.service))
+
+    def _narrowed(
+        self,
+        jobs: Sequence[Job],
+        states: Collection[str],
+        usecase: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
         self._check()
         before = None if cursor is None else cursors.decode(cursor)
         found = [
             job
-            for job in sorted(self._jobs.values(), key=cursors.place_of, reverse=True)
-            if job.owner == owner
-            and (not states or job.state in states)
+            for job in sorted(jobs, key=cursors.place_of, reverse=True)
+            if (not states or job.state in states)
             and usecase in (None, job.usecase.name)
             and (before is None or cursors.place_of(job) < before)
         ]
@@ -144,6 +195,9 @@ class MemoryStore:
         for job_id in over:
             del self._jobs[job_id]
         self._tickets = {d: t for d, t in self._tickets.items() if t.expires_at > now}
+        crashed = {p for p, heard in self._heard.items() if heard <= now - FORGOTTEN}
+        self._heard = {p: heard for p, heard in self._heard.items() if p not in crashed}
+        self._presence = {at: v for at, v in self._presence.items() if at[0] not in crashed}
         return sorted(over.values(), key=lambda job: (job.ended_at or 0.0, job.id))
 
     async def add_ticket(self, ticket: Ticket) -> None:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from vsmgate import shipped
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.interfaces import Context, IUsecaseSource, IUsecaseSourceFactory
-from vsmgate.model import Usecase
+from vsmgate.model import Service, Usecase, View
 from vsmgate.parameters import check_schema
 from vsmgate.settings import join_key, read, read_toml
 
@@ -145,6 +145,7 @@ def _conflicts(usecase: Usecase) -> Iterator[Problem]:
             if path is not None and not _PATH.fullmatch(path):
                 detail = f"{path!r} is no path of a URL, such as '/' or '/healthz'"
                 yield Problem(f"{where}.{pointer}", detail)
+        yield from _view_conflicts(usecase, service, where)
         ca = service.tls.ca if service.tls else None
         if ca is not None and not Path(ca).is_file():
             yield Problem(f"{where}.tls.ca", f"{ca!r} is no file of certificates")
@@ -157,3 +158,18 @@ def _conflicts(usecase: Usecase) -> Iterator[Problem]:
         yield Problem("limits.lifetime", detail)
     for sentence in check_schema(usecase.parameters):
         yield Problem("parameters", sentence)
+
+
+def _view_conflicts(usecase: Usecase, service: Service, where: str) -> Iterator[Problem]:
+    """Yield what keeps viewers of ``service`` from being kept to what is declared."""
+    if service.view is View.NONE and not service.view_methods:
+        return
+    if (service.view in (View.JSONRPC, View.BRAYNS)) is not bool(service.view_methods):
+        detail = "goes with view = 'jsonrpc' or 'brayns', which need at least one method"
+        yield Problem(f"{where}.view_methods", detail)
+    if service.http:
+        detail = "what viewers ask of pages cannot be told apart; leave it out, or http"
+        yield Problem(f"{where}.view", detail)
+    if usecase.tokenless:
+        detail = "whoever knows a job's id may control it; leave it out, or tokenless"
+        yield Problem(f"{where}.view", detail)
