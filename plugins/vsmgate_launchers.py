@@ -7,6 +7,7 @@ from vsmgate.launchers.ecs import EcsLauncherFactory
 from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
 from vsmgate.launchers.local import LocalLauncherFactory
 from vsmgate.launchers.slurm import SlurmLauncherFactory
+from vsmgate.launchers.unicore import UnicoreLauncherFactory
 
 local = LocalLauncherFactory()
 alsoProvides(local, IPlugin)
@@ -17,6 +18,8 @@ alsoProvides(slurm, IPlugin)
 ecs = EcsLauncherFactory()
 alsoProvides(ecs, IPlugin)
 
-
 kubernetes = KubernetesLauncherFactory()
 alsoProvides(kubernetes, IPlugin)
+
+unicore = UnicoreLauncherFactory()
+alsoProvides(unicore, IPlugin)

@@ -14,12 +14,14 @@ from tests.launchers.ecs_site import KEYS, EcsSite
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
+from tests.launchers.unicore_rig import StandIn, UnicoreRig
 from vsmgate.launchers.local_supervisor import members, send
 from vsmgate.launchers.slurm_settings import RestSettings
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster
 
 __all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm", "slurm_rest"]
+__all__ += ["unicore", "unicore_site"]
 
 
 @pytest.fixture
@@ -128,3 +130,25 @@ def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
         yield rig
     finally:
         pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
+
+
+@pytest.fixture(scope="session")
+def unicore_site() -> Iterator[StandIn]:
+    """One UNICORE stand-in for all tests."""
+    site = StandIn()
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def unicore(unicore_site: StandIn, tmp_path: Path) -> Iterator[UnicoreRig]:
+    """A launcher of jobs at a UNICORE site; they are over afterwards."""
+    from twisted.internet import reactor
+
+    rig = UnicoreRig(reactor, unicore_site, tmp_path)
+    try:
+        yield rig
+    finally:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
+        for tag in rig.tags:
+            unicore_site.remove(tag)

@@ -7,6 +7,7 @@ from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
+from tests.launchers.unicore_rig import UnicoreRig
 from vsmgate.model import (
     Endpoint,
     Launch,
@@ -53,6 +54,12 @@ class TestSlurmRestLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm_rest: SlurmRig) -> LauncherRig:
         return slurm_rest
+
+
+class TestUnicoreLauncher(LauncherContract):
+    @pytest.fixture
+    def rig(self, unicore: UnicoreRig) -> LauncherRig:
+        return unicore
 
 
 class ScriptedRig:

@@ -12,6 +12,7 @@ from msgspec import convert
 
 from tests.launchers.slurm_rig import launch_of, usecase_of
 from vsmgate.errors import BadParameters, EngineRefused, EngineUnreachable
+from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import (
     SlurmJob,
     failure,
@@ -24,7 +25,6 @@ from vsmgate.launchers.slurm_folder import Ending
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, queue_reason
 from vsmgate.launchers.slurm_ref import SlurmRef
-from vsmgate.launchers.slurm_script import Place, names_for, render_script
 from vsmgate.model import Phase, new_job_id
 from vsmgate.settings import read
 from vsmgate.shipped import conf_folder

@@ -45,10 +45,11 @@ class HttpFailed(Exception):
 
 
 class HttpAnswer(Struct, frozen=True):
-    """Any answer, also an error's; ``body`` is complete."""
+    """Any answer, also an error's; ``body`` is complete. Header names in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class HttpClient:
@@ -150,7 +151,11 @@ class HttpClient:
         response = await self._open(method, url, headers, data)
         body = _Body(self._max_body)
         response.deliverBody(body)
-        return HttpAnswer(response.code, await body.whole)
+        named = {
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        return HttpAnswer(response.code, await body.whole, named)
 
 
 class _Body(Protocol):

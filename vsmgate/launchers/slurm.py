@@ -1,6 +1,6 @@
 """Runs jobs on a Slurm cluster, through its commands or through slurmrestd.
 
-A job is a batch script (`vsmgate.launchers.slurm_script`) with our tag as its name. The
+A job is a batch script (`vsmgate.launchers.job_script`) with our tag as its name. The
 cluster tells where the job is; a folder that gateway and nodes share holds what the script
 reports: ports, outputs, how it ended. All jobs are asked for by one ``squeue``; those that
 the controller has forgotten are looked up in accounting, and failing that in their folder.
@@ -32,14 +32,14 @@ from vsmgate.interfaces import (
     ISettingsChecker,
 )
 from vsmgate.launchers import slurm_folder
+from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.slurm_check import check_slurm
-from vsmgate.launchers.slurm_client import Order, SlurmClient
+from vsmgate.launchers.slurm_client import TAKE_SECRET, Order, SlurmClient
 from vsmgate.launchers.slurm_commands import SlurmCommands
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
 from vsmgate.launchers.slurm_ref import USER, SlurmRef
-from vsmgate.launchers.slurm_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
 
@@ -102,7 +102,7 @@ class SlurmLauncher:
         self._folder = str((folder or context.state_dir / context.name).absolute())
         ports = settings.ports
         self._place = Place(
-            self._folder, settings.bind, ports, settings.python, shared=not self._own
+            self._folder, settings.bind, ports, settings.python, not self._own, TAKE_SECRET
         )
         self._node = re.compile(settings.nodes, re.ASCII)
         self._clock = IReactorTime(context.reactor)

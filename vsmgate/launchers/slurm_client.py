@@ -12,11 +12,15 @@ from typing import NamedTuple, Protocol
 from vsmgate.launchers.slurm_answers import Partition, SlurmJob
 from vsmgate.model import Secret
 
-__all__ = ["SECRET_VARIABLE", "Order", "SlurmClient"]
+__all__ = ["SECRET_VARIABLE", "TAKE_SECRET", "Order", "SlurmClient"]
 
 #: Carries a job's secret to its script, which renames it: of the environment of ``sbatch
 #: --export=NIL`` a job gets what starts with SLURM_, and nothing else.
 SECRET_VARIABLE = "SLURM_VSMGATE_SECRET"
+#: Lines of the script that rename it.
+TAKE_SECRET = f"""\
+export VSMGATE_SECRET=${{{SECRET_VARIABLE}:?did not arrive; see env_keep in docs/engines/slurm.md}}
+unset {SECRET_VARIABLE}"""
 
 
 class Order(NamedTuple):

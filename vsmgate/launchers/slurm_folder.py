@@ -1,4 +1,4 @@
-"""What a job's script left in the shared folder (`vsmgate.launchers.slurm_script`).
+"""What a job's script left in the shared folder (`vsmgate.launchers.job_script`).
 
 Blocking: called in threads. Jobs may run as other users than the gateway, and write what
 they like; so no link is followed, only regular files and folders of the job's own user
@@ -11,16 +11,12 @@ import errno
 import os
 import re
 import stat
-from typing import NamedTuple
 
+from vsmgate.launchers.job_report import SERVICE, Ending, ending_in, ports_in
 from vsmgate.model import JOB_ID, LogStream
 
 __all__ = ["Ending", "last_words", "read_ending", "read_log", "read_number", "read_ports"]
 
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
-_PORT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}) ([1-9][0-9]{3,4})", re.ASCII)
-_ENDED = re.compile(r"service ([a-z0-9][a-z0-9_-]{0,62}) ([0-9]{1,3})\n", re.ASCII)
-_TERMINATED = re.compile(r"terminated ([0-9]{1,10}) ([0-9]{1,10})\n", re.ASCII)
 _SMALL = 16 * 1024
 _LONGEST_TAIL = 1024 * 1024
 _WORDS = 2048
@@ -28,21 +24,6 @@ _WORDS = 2048
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
 _ABSENT |= {errno.EISDIR, errno.ENXIO}
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class Ending(NamedTuple):
-    """How a job ended in its script's eyes.
-
-    ``service`` ended with ``status``; or without a service the job was told to end
-    (SIGTERM), ``seconds`` after its start, when it was allowed ``limit`` seconds.
-    ``requeued``: Slurm started it a second time, which it declined.
-    """
-
-    service: str
-    status: int
-    seconds: int = 0
-    limit: int = 0
-    requeued: bool = False
 
 
 def read_number(folder: str, job_id: str, uid: int) -> int | None:
@@ -53,30 +34,19 @@ def read_number(folder: str, job_id: str, uid: int) -> int | None:
 
 def read_ports(folder: str, job_id: str, uid: int) -> dict[str, int]:
     """Return service -> port; empty until the script wrote them. None is privileged."""
-    ports = {}
-    for line in _text(folder, job_id, "ports", uid).splitlines():
-        if (match := _PORT.fullmatch(line)) and 1024 <= int(match[2]) <= 65535:
-            ports[match[1]] = int(match[2])
-    return ports
+    return ports_in(_text(folder, job_id, "ports", uid))
 
 
 def read_ending(folder: str, job_id: str, uid: int) -> Ending | None:
     """Return how a job ended; None when its script did not get to say it."""
-    text = _text(folder, job_id, "exit", uid)
-    if match := _ENDED.fullmatch(text):
-        return Ending(match[1], int(match[2]))
-    if match := _TERMINATED.fullmatch(text):
-        return Ending("", 143, int(match[1]), int(match[2]))
-    if text == "requeued\n":
-        return Ending("", 94, requeued=True)
-    return None
+    return ending_in(_text(folder, job_id, "exit", uid))
 
 
 def read_log(
     folder: str, job_id: str, uid: int, service: str, stream: LogStream, tail: int
 ) -> bytes:
     """Return at most the last ``tail`` octets that a service wrote."""
-    if not _SERVICE.fullmatch(service):
+    if not SERVICE.fullmatch(service):
         return b""
     return _tail(folder, job_id, f"{service}.{stream.value}", uid, min(tail, _LONGEST_TAIL))
 

@@ -1,12 +1,12 @@
-"""The batch script of a job: the only place where text for a shell is made.
+"""The script of a job on a cluster: the only place where text for a shell is made.
 
-Pure. What users chose reaches it as arguments and environment of the services, each quoted
-by `shlex.quote`. Ports that are not fixed are chosen on the node, where the script finds
-them; until then a mark stands for each, which `_word` turns into the shell's variable.
+Pure; of Slurm and of UNICORE. What users chose reaches it as arguments and environment of
+the services, each quoted by `shlex.quote`. What only the node knows (ports that are not
+fixed, a folder of the job's own) is a mark, which `_word` turns into the shell's variable.
 
-In the folder of the job the script leaves (`vsmgate.launchers.slurm_folder` reads them)::
+In the folder of the job the script leaves (`vsmgate.launchers.job_report` reads them)::
 
-    job             the job's number, once it runs
+    job, node       the job's number in Slurm; the node's own name
     ports           NAME PORT, a line for each service
     NAME.stdout     outputs of each service
     NAME.stderr
@@ -17,6 +17,7 @@ In the folder of the job the script leaves (`vsmgate.launchers.slurm_folder` rea
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -24,8 +25,6 @@ from string import Template
 from typing import Any, NamedTuple
 
 from vsmgate.errors import BadParameters, Problem
-from vsmgate.launchers.slurm_client import SECRET_VARIABLE
-from vsmgate.launchers.slurm_plan import SlurmPlan, minutes
 from vsmgate.model import Endpoint, Launch
 from vsmgate.templates import names_of, render_command, render_environment
 
@@ -35,13 +34,18 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Place(NamedTuple):
-    """Where jobs run: their folder, what to bind, the first and last port, the Python there."""
+    """Where jobs run: their folder, what to bind, the first and last port, the Python there.
 
-    folder: str
+    ``folder``: of all jobs, where each makes its own. None: a job starts in its own already.
+    ``secret``: lines that set and export VSMGATE_SECRET.
+    """
+
+    folder: str | None
     bind: str
     ports: tuple[int, int]
     python: str
     shared: bool
+    secret: str = ":"
 
 
 _HEAD = Template("""\
@@ -54,9 +58,12 @@ if [ "$${SLURM_RESTART_COUNT:-0}" != 0 ]; then
     printf 'requeued\\n' >"$$folder/exit"
     exit 94
 fi
+$fresh
 $secret
 mkdir -- "$$folder" "$$folder/work" && cd -- "$$folder/work" || exit 90
-printf '%s\\n' "$$SLURM_JOB_ID" >"$$folder/job"
+work=$$PWD number=$${SLURM_JOB_ID:-$$$$}
+printf '%s\\n' "$$number" >"$$folder/job"
+printf '%s\\n' "$$(uname -n)" >"$$folder/node"
 set -m  # every service is a process group of its own
 
 # -- how it ends ----------------------------------------------------------------------
@@ -92,7 +99,7 @@ $setup
 # -- ports ------------------------------------------------------------------------------
 # From the job's number on and far from its neighbours', because two jobs that begin on a node at
 # once, and pass over ports in use, must not come to the same one.
-next=$$(($low + SLURM_JOB_ID * $count * 31 % $span))
+next=$$(($low + number * $count * 31 % $span))
 busy=$$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 choose() {
     local tries=$span hex
@@ -107,9 +114,8 @@ choose() {
 }
 """)
 
-_SECRET = f"""\
-export VSMGATE_SECRET=${{{SECRET_VARIABLE}:?did not arrive; see env_keep in docs/engines/slurm.md}}
-unset {SECRET_VARIABLE}"""
+#: The folder of a job that starts in a directory of its own.
+OWN_FOLDER = '"$PWD/vsmgate"'
 
 _SERVICE = Template("""\
 (
@@ -137,7 +143,7 @@ def names_for(launch: Launch, place: Place) -> dict[str, dict[str, Any]]:
             job=launch.job_id,
             owner=launch.owner,
             python=place.python,
-            directory=f"{place.folder}/{launch.job_id}/work",
+            directory=f"{place.folder}/{launch.job_id}/work" if place.folder else _home(launch),
         )
         names["port"] = _mark(launch, service)
         names.update((f"ports.{name}", _mark(launch, name)) for name in launch.usecase.services)
@@ -146,19 +152,22 @@ def names_for(launch: Launch, place: Place) -> dict[str, dict[str, Any]]:
 
 
 def render_script(launch: Launch, place: Place) -> str:
-    """Return the script; raises `BadParameters` for values that cannot be arguments."""
-    plan: SlurmPlan = launch.plan
+    """Return the script; raises `BadParameters` for values that cannot be arguments.
+
+    Its plan has ``setup`` and ``services``, as a `vsmgate.launchers.slurm_plan.SlurmPlan`.
+    """
     services = launch.usecase.services
     low, high = place.ports
     fixed = [str(service.port) for service in services.values() if service.port is not None]
     head = _HEAD.substitute(
         tag=launch.tag,
         umask="027" if place.shared else "077",
-        folder=shlex.quote(f"{place.folder}/{launch.job_id}"),
-        secret=":" if launch.secret is None else _SECRET,
+        folder=shlex.quote(f"{place.folder}/{launch.job_id}") if place.folder else OWN_FOLDER,
+        fresh=":" if place.folder else 'rm -rf -- "$folder" || exit 90  # of an earlier run',
+        secret=":" if launch.secret is None else place.secret,
         names=" ".join(services),
-        limit=60 * minutes(launch.lifetime),
-        setup="\n".join(plan.setup) or ":",
+        limit=60 * math.ceil(launch.lifetime / 60.0),
+        setup="\n".join(launch.plan.setup) or ":",
         low=low,
         high=high,
         span=high - low + 1,
@@ -185,6 +194,7 @@ def _service(
 ) -> str:
     how = launch.plan.services[name]
     marks = {_mark(launch, service): variable for service, variable in variables.items()}
+    marks[_home(launch)] = "work"
     environment = render_environment(how.environment, names)
     environment |= {
         "VSMGATE_TAG": launch.tag,
@@ -208,6 +218,11 @@ def _mark(launch: Launch, service: str) -> str:
     return f"<port {launch.job_id} {service}>"
 
 
+def _home(launch: Launch) -> str:
+    """Return what stands for the job's own directory."""
+    return f"<work {launch.job_id}>"
+
+
 def _word(text: str, marks: Mapping[str, str]) -> str:
     """Return ``text`` as one word of the shell, with variables where marks stand."""
     plain = text
@@ -215,7 +230,7 @@ def _word(text: str, marks: Mapping[str, str]) -> str:
         plain = plain.replace(mark, "")
     if _CONTROLS.search(plain):
         raise BadParameters(
-            "A parameter has a control character, which a Slurm job cannot take.",
+            "A parameter has a control character, which a job on a cluster cannot take.",
             problems=[Problem("/", "must not contain a control character")],
         )
     quoted = shlex.quote(text)

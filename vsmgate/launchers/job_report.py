@@ -1,0 +1,49 @@
+"""What the script of a job (`vsmgate.launchers.job_script`) says in its files. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["SERVICE", "Ending", "ending_in", "ports_in"]
+
+#: The name of a service, which is part of the names of its files.
+SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_PORT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}) ([1-9][0-9]{3,4})", re.ASCII)
+_ENDED = re.compile(r"service ([a-z0-9][a-z0-9_-]{0,62}) ([0-9]{1,3})\n", re.ASCII)
+_TERMINATED = re.compile(r"terminated ([0-9]{1,10}) ([0-9]{1,10})\n", re.ASCII)
+
+
+class Ending(NamedTuple):
+    """How a job ended in its script's eyes.
+
+    ``service`` ended with ``status``; or without a service the job was told to end
+    (SIGTERM), ``seconds`` after its start, when it was allowed ``limit`` seconds.
+    ``requeued``: Slurm started it a second time, which it declined.
+    """
+
+    service: str
+    status: int
+    seconds: int = 0
+    limit: int = 0
+    requeued: bool = False
+
+
+def ports_in(text: str) -> dict[str, int]:
+    """Return service -> port out of ``ports``; none is privileged."""
+    ports = {}
+    for line in text.splitlines():
+        if (match := _PORT.fullmatch(line)) and 1024 <= int(match[2]) <= 65535:
+            ports[match[1]] = int(match[2])
+    return ports
+
+
+def ending_in(text: str) -> Ending | None:
+    """Return how a job ended out of ``exit``; None when its script did not get to say it."""
+    if match := _ENDED.fullmatch(text):
+        return Ending(match[1], int(match[2]))
+    if match := _TERMINATED.fullmatch(text):
+        return Ending("", 143, int(match[1]), int(match[2]))
+    if text == "requeued\n":
+        return Ending("", 94, requeued=True)
+    return None

@@ -1,0 +1,178 @@
+"""What a use case says of UNICORE jobs, and the job description made of it. Pure.
+
+Users' values reach a job in the script that is imported as a file, and as resources that are
+checked against a pattern each. ``Arguments`` and ``Environment`` of a description are not used
+for them: a UNICORE server pastes both into a shell script, unquoted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from vsmgate.errors import EngineRefused
+from vsmgate.model import Launch, Usecase
+from vsmgate.templates import Command, check_command, check_environment, render_environment
+
+__all__ = ["OWNER_TAG", "TAKE_SECRET", "UnicorePlan", "check_plan", "description"]
+
+#: Names in the working directory.
+SCRIPT = "vsmgate-job.sh"
+SECRET = "vsmgate-secret"
+#: Lines of the script that read it.
+TAKE_SECRET = f"""\
+IFS= read -r VSMGATE_SECRET <{SECRET} || exit 90
+export VSMGATE_SECRET"""
+#: The start of the tag that says as whom a job runs.
+OWNER_TAG = "vsmgate-as-"
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@+-]{0,199}", re.ASCII)
+_CONSTRAINT = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:;=&|!*@()\[\]+-]{0,199}", re.ASCII)
+_MEMORY = re.compile(r"(0|[1-9][0-9]{0,11}[KMGTkmgt]?)", re.ASCII)
+_TEXT = re.compile(r"[A-Za-z0-9 _.,:;=@()\[\]/+-]{1,200}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,62}", re.ASCII)
+
+#: Words: key -> name in ``Resources``, what its value looks like. They are templates.
+_WORDS: Mapping[str, tuple[str, re.Pattern[str]]] = {
+    "project": ("Project", _WORD),
+    "queue": ("Queue", _WORD),
+    "qos": ("QoS", _WORD),
+    "reservation": ("Reservation", _WORD),
+    "constraint": ("NodeConstraints", _CONSTRAINT),
+    "memory": ("MemoryPerNode", _MEMORY),
+    "comment": ("Comment", _TEXT),
+}
+_RESERVED = {*(name for name, _ in _WORDS.values()), "Nodes", "CPUsPerNode", "GPUsPerNode"}
+_RESERVED |= {"Runtime", "Exclusive", "Memory", "ArraySize", "ArrayLimit", "Allocation"}
+
+
+class UnicoreService(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.unicore.services.NAME]``: how to run a service on the node.
+
+    ``command`` and ``environment`` are templates (`vsmgate.templates`). ``directory``: an
+    absolute path on the node where it starts; without it, the job's own.
+    """
+
+    command: Command
+    environment: dict[str, str] = {}
+    directory: str | None = None
+
+
+class UnicorePlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[launch.unicore]`` of a use case.
+
+    The words (``project`` to ``comment``) are templates. ``memory``: of each node, ``"0"`` is
+    all. ``resources``: more of the site's own, as they are. ``setup``: lines of shell that run
+    before the services, as they are (no placeholders). The run time is the job's lifetime.
+    """
+
+    services: dict[str, UnicoreService]
+    project: str = ""
+    queue: str = ""
+    qos: str = ""
+    reservation: str = ""
+    constraint: str = ""
+    memory: str = ""
+    comment: str = ""
+    nodes: Count = 1
+    cpus_per_node: Count | None = None
+    gpus_per_node: Count | None = None
+    exclusive: bool = False
+    resources: dict[str, str] = {}
+    setup: tuple[str, ...] = ()
+
+
+def check_plan(usecase: Usecase, plan: UnicorePlan) -> list[str]:
+    """Return what is wrong between a use case and its plan, a sentence each."""
+    return [*_wrong_services(usecase, plan), *_wrong_words(usecase, plan)]
+
+
+def description(launch: Launch, script: str, names: Mapping[str, Any], user: str) -> dict[str, Any]:
+    """Return the job description. ``names``: see `vsmgate.templates.names_of`.
+
+    ``user``: as whom it runs, if that is for us to say. The secret is the content of an
+    imported file: servers keep no such content in their database, nor do they show it again.
+    Raises `EngineRefused`, code ``bad_resource``, for a value that cannot be a resource.
+    """
+    imports = [{"To": SCRIPT, "Data": script, "Permissions": "rw-------"}]
+    if launch.secret is not None:
+        secret = f"{launch.secret.reveal()}\n"
+        imports.append({"To": SECRET, "Data": secret, "Permissions": "rw-------"})
+    return {
+        "Name": launch.tag,
+        "Tags": [launch.tag, *([OWNER_TAG + user] if user else [])],
+        "Executable": "/bin/bash",
+        "Arguments": [SCRIPT],
+        "Imports": imports,
+        "Umask": "077",
+        "Resources": _resources(launch.plan, names, launch.lifetime),
+        "haveClientStageIn": "false",
+    }
+
+
+def _resources(plan: UnicorePlan, names: Mapping[str, Any], lifetime: float) -> dict[str, str]:
+    found = {**plan.resources, "Nodes": str(plan.nodes)}
+    found["Runtime"] = str(60 * math.ceil(lifetime / 60.0))
+    if plan.cpus_per_node is not None:
+        found["CPUsPerNode"] = str(plan.cpus_per_node)
+    if plan.gpus_per_node is not None:
+        found["GPUsPerNode"] = str(plan.gpus_per_node)
+    if plan.exclusive:
+        found["Exclusive"] = "true"
+    for word, value in render_environment(_words(plan), names).items():
+        name, pattern = _WORDS[word]
+        if not value:
+            continue
+        if not pattern.fullmatch(value):
+            detail = f"The {word} of this job would be {value!r}, which UNICORE cannot have."
+            raise EngineRefused(detail, code="bad_resource")
+        found[name] = value
+    return found
+
+
+def _words(plan: UnicorePlan) -> dict[str, str]:
+    return {word: value for word in _WORDS if (value := getattr(plan, word))}
+
+
+def _wrong_services(usecase: Usecase, plan: UnicorePlan) -> Iterator[str]:
+    for name in sorted(usecase.services.keys() - plan.services.keys()):
+        yield f"launch.unicore.services.{name} is missing: how to run service {name}"
+    for name in sorted(plan.services.keys() - usecase.services.keys()):
+        yield f"launch.unicore.services.{name}: the use case has no service {name}"
+    users: dict[int, str] = {}
+    for name, service in usecase.services.items():
+        if service.port is not None and users.setdefault(service.port, name) != name:
+            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
+        if service.port is not None and service.port < 1024:
+            yield f"services.{name}.port: {service.port} is privileged; UNICORE jobs get none such"
+    for name, how in plan.services.items():
+        at = f"launch.unicore.services.{name}"
+        for why in check_command(how.command, usecase.services, usecase.parameters):
+            yield f"{at}.command: {why}"
+        for why in check_environment(how.environment, usecase.services, usecase.parameters):
+            yield f"{at}.environment: {why}"
+        if how.directory is not None and not how.directory.startswith("/"):
+            yield f"{at}.directory: {how.directory!r} must be an absolute path on the nodes"
+
+
+def _wrong_words(usecase: Usecase, plan: UnicorePlan) -> Iterator[str]:
+    words = _words(plan)
+    for why in check_environment(words, usecase.services, usecase.parameters):
+        yield f"launch.unicore.{why}"
+    for word, value in words.items():
+        if not {"{", "}"} & set(value) and not _WORDS[word][1].fullmatch(value):
+            yield f"launch.unicore.{word}: {value!r} is not what UNICORE takes there"
+    for name, value in plan.resources.items():
+        if name in _RESERVED:
+            yield f"launch.unicore.resources.{name}: it is set by the gateway or has its own key"
+        elif not _NAME.fullmatch(name) or not _TEXT.fullmatch(value):
+            yield f"launch.unicore.resources.{name}: {value!r} is no name and value of a resource"
+    for line in plan.setup:
+        if "\0" in line or "\n" in line:
+            yield f"launch.unicore.setup: {line!r} must be one line"
