@@ -30,6 +30,14 @@ __all__ = ["EcsClient"]
 
 _ECS = "AmazonEC2ContainerServiceV20141113"
 _LOGS = "Logs_20140328"
+#: What changes nothing.
+_READS = (
+    "DescribeClusters",
+    "DescribeTaskDefinition",
+    "DescribeTasks",
+    "GetLogEvents",
+    "ListTasks",
+)
 #: DescribeTasks: "a list of up to 100 task IDs".
 _MOST_TASKS = 100
 #: Pages of a log: one may be empty though there is more.
@@ -145,6 +153,10 @@ class EcsClient:
             if isinstance(error, EngineUnreachable):
                 raise error
 
+    async def close(self) -> None:
+        """Close kept connections."""
+        await self._aws.close()
+
     # -- parts -------------------------------------------------------------------------
 
     async def _answer(self, operation: str, body: Mapping[str, Any], into: type[Any]) -> Any:
@@ -165,7 +177,8 @@ class EcsClient:
         data = json.dumps(body).encode()
         for last in (False, True):
             try:
-                answer = await self._aws.ask(self._urls[service], service, target, data)
+                url, again = self._urls[service], operation in _READS
+                answer = await self._aws.ask(url, service, target, data, again=again)
             except CredentialsFailed as error:
                 self._tell("credentials", f"{error}")
                 detail = (

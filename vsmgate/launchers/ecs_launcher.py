@@ -99,7 +99,7 @@ class EcsLauncher:
                 await self._ecs.remove_log(self._stream(parsed, place))
 
     async def close(self) -> None:
-        """Nothing is held: every question has a connection of its own."""
+        await self._ecs.close()
 
     # -- IExtendable -------------------------------------------------------------------
 

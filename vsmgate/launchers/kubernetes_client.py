@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.errors import EngineUnreachable
-from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed, http_client
+from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.kubernetes_answers import (
     Pod,
     PodList,
@@ -54,10 +54,7 @@ class KubernetesClient:
         self._access = access
         self._base = f"{access.server}/api/v1/namespaces/{namespace}"
         self._selector = selector
-        self._asking, self._telling = (
-            http_client(reactor, timeout=timeout, max_body=_MOST, persistent=keep, tls=access.tls)
-            for keep in (True, False)
-        )
+        self._http = http_client(reactor, timeout=timeout, max_body=_MOST, tls=access.tls)
 
     async def pods(self) -> tuple[dict[str, Pod], str]:
         """Return all pods that are ours, by name, and the version of that list."""
@@ -125,7 +122,7 @@ class KubernetesClient:
         url = f"{self._base}/pods?{urlencode(query | {'resourceVersion': version})}"
         lines = _Lines(changed)
         following = Deferred.fromCoroutine(
-            self._asking.follow(url, self._access.headers(), lines.receive)
+            self._http.follow(url, self._access.headers(), lines.receive)
         )
 
         def late(_: object, seconds: float) -> NoReturn:
@@ -137,7 +134,7 @@ class KubernetesClient:
 
     async def close(self) -> None:
         """Close kept connections."""
-        await self._asking.close()
+        await self._http.close()
 
     # -- one question ------------------------------------------------------------------
 
@@ -154,9 +151,8 @@ class KubernetesClient:
             data = msgspec.json.encode(body)
             merge = "application/merge-patch+json"  # RFC 7386
             headers["Content-Type"] = merge if method == "PATCH" else "application/json"
-        client: HttpClient = self._asking if method == "GET" else self._telling
         try:
-            return await client.request(method, url, headers | self._access.headers(), data)
+            return await self._http.request(method, url, headers | self._access.headers(), data)
         except HttpFailed as error:
             raise EngineUnreachable(f"The Kubernetes API cannot be asked: {error}.") from None
 

@@ -71,20 +71,12 @@ class UnicoreLauncherFactory:
 
         self.inspect(settings, context)
         ca_file = context.config_dir / settings.ca_file if settings.ca_file else None
-        keeping, single = (
-            http_client(
-                context.reactor,
-                ca_file=ca_file,
-                timeout=settings.timeout,
-                max_body=2 * _LONGEST_TAIL,
-                persistent=persistent,
-            )
-            for persistent in (True, False)
+        most = 2 * _LONGEST_TAIL
+        http = http_client(
+            context.reactor, ca_file=ca_file, timeout=settings.timeout, max_body=most
         )
         credential = UnicoreCredential(settings, context.config_dir, context.name)
-        client = UnicoreClient(
-            keeping, single, settings.url, credential.header, settings.preferences
-        )
+        client = UnicoreClient(http, settings.url, credential.header, settings.preferences)
         return UnicoreLauncher(settings, context, client)
 
     def inspect(self, settings: UnicoreSettings, context: Context) -> None:

@@ -50,23 +50,20 @@ class BadCredentials(EngineUnreachable):
 class UnicoreClient:
     """Asks the site at ``url``; fails with `EngineUnreachable` or `EngineRefused`.
 
-    ``keeping`` and ``single``: clients that keep connections and that do not; what must not be
-    sent twice goes through the latter. ``authorization`` gives the header's value.
-    ``preferences``: key -> value with ``{owner}`` for the name of a user.
+    ``authorization`` gives the header's value. ``preferences``: key -> value with ``{owner}`` for
+    the name of a user.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        keeping: HttpClient,
-        single: HttpClient,
+        http: HttpClient,
         url: str,
         authorization: Callable[[], str],
         preferences: Mapping[str, str],
     ) -> None:
-        self._keeping = keeping
-        self._single = single
+        self._http = http
         self._base = url.rstrip("/")
         self._authorization = authorization
         self._preferences = dict(preferences)
@@ -162,7 +159,7 @@ class UnicoreClient:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._keeping.close()
+        await self._http.close()
 
     async def _ask(
         self,
@@ -172,7 +169,6 @@ class UnicoreClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> HttpAnswer:
-        client = self._single if method == "POST" else self._keeping
         given = {"Authorization": self._authorization(), **(headers or {})}
         if self._preferences and (user or not self._named):
             pairs = (f"{key}:{value}" for key, value in self._preferences.items())
@@ -180,12 +176,12 @@ class UnicoreClient:
         session = self._sessions.get(user)
         try:
             if session is not None:
-                answer = await client.request(
+                answer = await self._http.request(
                     method, self._base + path, {**given, SESSION: session}, body
                 )
             if session is None or answer.status == _SESSION_EXPIRED:
                 self._sessions.pop(user, None)
-                answer = await client.request(method, self._base + path, given, body)
+                answer = await self._http.request(method, self._base + path, given, body)
         except HttpFailed as error:
             why = str(error).rstrip(".")
             raise EngineUnreachable(f"UNICORE cannot be asked now: {why}.") from None
