@@ -15,11 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineUnreachable
+from vsmgate.errors import BadCredentials, EngineUnreachable
 from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.kubernetes_answers import (
+    BAD_CREDENTIALS,
     Pod,
     PodList,
+    Review,
     WatchEvent,
     decode,
     read_status,
@@ -52,6 +54,7 @@ class KubernetesClient:
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._access = access
+        self.namespace = namespace
         self._base = f"{access.server}/api/v1/namespaces/{namespace}"
         self._selector = selector
         self._http = http_client(reactor, timeout=timeout, max_body=_MOST, tls=access.tls)
@@ -76,6 +79,25 @@ class KubernetesClient:
         """Return a pod; None when there is none of that name."""
         answer = await self._ask("GET", f"/pods/{name}")
         return None if self._missing(answer) else decode(self._good(answer), Pod)
+
+    async def namespace_missing(self) -> bool:
+        """Return whether Kubernetes says so; most accounts may not know."""
+        return self._missing(await self._ask("GET", ""))
+
+    async def may(self, verb: str, resource: str) -> bool:
+        """Return whether we may do that (authorization.k8s.io/v1 SelfSubjectAccessReview).
+
+        ``resource``: of the namespace, such as ``pods`` or ``pods/log``.
+        """
+        kind, _, sub = resource.partition("/")
+        asked = {"namespace": self.namespace, "verb": verb, "resource": kind, "subresource": sub}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        url = f"{self._access.server}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return decode(self._good(await self._send("POST", url, body)), Review).status.allowed
 
     async def create_pod(self, body: Mapping[str, Any]) -> Pod | None:
         """Create a pod; None when its name is taken. Raises `EngineRefused` too."""
@@ -146,6 +168,11 @@ class KubernetesClient:
         body: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
         url = f"{self._base}{path}{'?' + urlencode(query) if query else ''}"
+        return await self._send(method, url, body)
+
+    async def _send(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None
+    ) -> HttpAnswer:
         data, headers = None, {}
         if body is not None:
             data = msgspec.json.encode(body)
@@ -169,8 +196,10 @@ class KubernetesClient:
         self._tell(answer, status.message if status else "")
         if status is None:
             why = "what answers does not speak its language"
-        elif answer.status in (401, 403):
-            why = "it does not accept the gateway's credentials"
+        elif answer.status == 401:
+            raise BadCredentials(BAD_CREDENTIALS)
+        elif answer.status == 403:
+            why = "the gateway may not ask that there; tell its operator"
         else:
             why = words_of(status.message) or status.reason
         raise EngineUnreachable(
@@ -213,6 +242,6 @@ class _Lines:
     def _is_change(line: bytes) -> bool:
         try:
             told = msgspec.json.decode(line, type=WatchEvent)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         return told.type in ("ADDED", "MODIFIED", "DELETED")

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineRefused, EngineUnreachable
+from vsmgate.errors import BadCredentials, EngineRefused, EngineUnreachable
 from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.unicore_answers import (
@@ -39,12 +39,6 @@ SESSION = "X-UNICORE-SecuritySession"
 PREFERENCES = "X-UNICORE-User-Preferences"
 _SESSION_EXPIRED = 432
 _JSON = {"Content-Type": "application/json"}
-
-
-class BadCredentials(EngineUnreachable):
-    """The site does not take the gateway's credential (any more)."""
-
-    code = "bad_credentials"
 
 
 class UnicoreClient:

@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
+from vsmgate.simulators.kubernetes_access import Access
 from vsmgate.simulators.kubernetes_api import ApiServer
 from vsmgate.simulators.kubernetes_certificate import self_signed
 from vsmgate.simulators.kubernetes_kubelet import Kubelet
@@ -56,7 +57,8 @@ class Cluster:
         self.token = token
         self.objects = Objects(wall)
         users = {token: "vsmgate", **(tokens or {})}
-        self.api = ApiServer(self.objects, reactor, wall, users, frozenset({"vsmgate"}))
+        access = Access(users, frozenset({"vsmgate"}))
+        self.api = ApiServer(self.objects, reactor, wall, access)
         for name in sorted({"default", namespace}):
             made = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
             self.objects.create("namespaces", "", made | {"status": {"phase": "Active"}})
