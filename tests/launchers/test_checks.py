@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from zope.interface.verify import verifyObject
 
+from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
@@ -134,3 +135,22 @@ async def test_a_namespace_and_a_cluster_that_are_not_there(kubernetes: Kubernet
     (said,) = await kubernetes.again().check_engine()
     assert "refused" in said
     assert "Check kubeconfig" in said
+
+
+@deferred
+async def test_a_cluster_of_ecs(ecs: EcsRig) -> None:
+    assert verifyObject(IEngineCheck, ecs.launcher)
+    tasks = ecs.site.ecs.list_tasks(cluster=ecs.site.told["cluster"])["taskArns"]
+    assert await ecs.again(log_group=None, log_prefix=None).check_engine() == []
+    assert ecs.site.ecs.list_tasks(cluster=ecs.site.told["cluster"])["taskArns"] == tasks
+    (said,) = await ecs.again(log_group="/no/such").check_engine()
+    assert said == "There is no log group '/no/such': make it."
+    first, *more = await ecs.again(cluster="nosuch", log_group=None, log_prefix=None).check_engine()
+    assert first.startswith("There is no active cluster 'nosuch' in eu-west-1")
+    assert all("ClusterNotFound" in said for said in more)
+    (said,) = await ecs.again(endpoint="http://127.0.0.1:9").check_engine()
+    assert "refused" in said
+    assert "endpoint" in said
+    empty = ecs.again(launch_type="EC2", log_group=None, log_prefix=None)
+    (said,) = await empty.check_engine()
+    assert "has no machines" in said

@@ -224,6 +224,22 @@ async def test_refused_credentials_and_permissions(
 
 
 @deferred
+async def test_a_check_tells_the_operator_in_awss_own_words(aws: Aws, tmp_path: Path) -> None:
+    said = "User: arn:aws:sts::123456789012:assumed-role/gate/i-0 is not authorized to perform"
+    launcher: Any = launcher_of(aws, tmp_path)
+    aws.error("AccessDeniedException", said)
+    told = await launcher.check_engine()
+    assert len(told) == 4  # clusters need not be described
+    for operation, problem in zip(
+        ("ListTasks", "DescribeTasks", "StopTask", "GetLogEvents"), told, strict=True
+    ):
+        assert f"{operation}: AccessDeniedException: {said}" in problem
+    aws.error("ExpiredTokenException", said)
+    (problem,) = await launcher.check_engine()
+    assert "ExpiredToken" in problem
+
+
+@deferred
 async def test_credentials_that_were_renewed_are_read_again(
     aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

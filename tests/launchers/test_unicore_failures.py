@@ -12,14 +12,18 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tests.certificates import Authority
 from tests.launchers.unicore_rig import launch_of, usecase_of
-from vsmgate.errors import ConfigError, EngineRefused, EngineUnreachable
+from vsmgate.errors import BadCredentials, ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context
-from vsmgate.launchers.unicore import UnicoreLauncher, UnicoreLauncherFactory
+from vsmgate.launchers.unicore import UnicoreLauncherFactory
+from vsmgate.launchers.unicore_answers import UnicoreJob
+from vsmgate.launchers.unicore_launcher import UnicoreLauncher
 from vsmgate.launchers.unicore_settings import UnicoreSettings
 from vsmgate.model import LogStream
 from vsmgate.settings import read
@@ -93,7 +97,7 @@ def launcher_for(tmp_path: Path) -> Iterator[Callable[..., UnicoreLauncher]]:
     (tmp_path / "token").write_text(TOKEN)
     made = []
 
-    def make(url: str, **settings: Any) -> UnicoreLauncher:
+    def make(url: str, **settings: Any) -> Any:
         context = Context("site", reactor, time.time, tmp_path, tmp_path)
         given = {"token_file": "token", "timeout": 20.0, "poll_every": 0.0, **settings}
         made.append(UnicoreLauncherFactory().make(UnicoreSettings(url, **given), context))
@@ -246,6 +250,54 @@ async def test_a_site_that_would_take_no_jobs(
     script.status, script.body = status, json.dumps(body).encode()
     (said,) = await launcher_for(script.url).check_engine()
     assert told in said
+
+
+class SlowSite:
+    """Takes a tenth of a second for every job."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.asked = clock, 0
+
+    async def job(self, job: str) -> UnicoreJob:
+        self.asked += 1
+        await deferLater(self.clock, 0.1)
+        return UnicoreJob("READY")
+
+
+def test_many_jobs_at_a_slow_site_are_asked_for_less_often(tmp_path: Path) -> None:
+    clock: Any = Clock()
+    site: Any = SlowSite(clock)
+    context = Context("site", clock, clock.seconds, tmp_path, tmp_path)
+    settings = UnicoreSettings("https://x/S/rest/core", poll_every=2.0)
+    launcher = UnicoreLauncher(settings, context, site)
+    refs = [f"{JOB[:-3]}{number:03}" for number in range(100)]
+
+    def poll() -> int:
+        before = site.asked
+        polled = Deferred.fromCoroutine(launcher.poll(refs))
+        clock.pump([0.1] * 26)  # four at a time
+        assert len(SynchronousTestCase().successResultOf(polled)) == 100
+        return int(site.asked - before)
+
+    assert poll() == 100
+    clock.advance(10.0)
+    assert poll() == 100  # the first look could not know how slow the site is
+    assert [poll() for _ in range(3)] == [0, 0, 0]
+    clock.advance(10.0)
+    assert poll() > 0
+
+
+@deferred
+async def test_a_file_that_may_not_be_read_is_no_refused_credential(
+    script: Script, launcher_for: Callable[..., UnicoreLauncher]
+) -> None:
+    """A job can make its own folder unreadable; the other jobs are seen all the same."""
+    script.status = 403
+    launcher = launcher_for(script.url)
+    assert await launcher.logs(JOB, "renderer", LogStream.STDOUT, 10) == b""
+    script.status = 401
+    with pytest.raises(BadCredentials):
+        await launcher.logs(JOB, "renderer", LogStream.STDOUT, 10)
 
 
 @deferred

@@ -17,6 +17,7 @@ from vsmgate.hands.http_client import HttpAnswer
 
 __all__ = [
     "BAD_CREDENTIALS",
+    "Anything",
     "Condition",
     "ContainerStatus",
     "Metadata",
@@ -130,6 +131,12 @@ class Review(Struct, frozen=True):
     """The answer to a SelfSubjectAccessReview."""
 
     status: Allowed
+
+
+class Anything(Struct, frozen=True):
+    """Any object of the API, of which only that matters: a proxy's page is none."""
+
+    kind: str
 
 
 class Status(Struct, frozen=True):

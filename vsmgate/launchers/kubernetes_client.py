@@ -19,6 +19,7 @@ from vsmgate.errors import BadCredentials, EngineUnreachable
 from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.kubernetes_answers import (
     BAD_CREDENTIALS,
+    Anything,
     Pod,
     PodList,
     Review,
@@ -119,13 +120,13 @@ class KubernetesClient:
         body = {"spec": {"activeDeadlineSeconds": seconds}}
         answer = await self._ask("PATCH", f"/pods/{name}", body=body)
         if not self._missing(answer):
-            self._good(answer)
+            decode(self._good(answer), Anything)
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete a pod gracefully, or a secret; nothing happens when it is gone."""
         answer = await self._ask("DELETE", f"/{kind}/{name}")
         if not self._missing(answer) and answer.status != 409:
-            self._good(answer)
+            decode(self._good(answer), Anything)
 
     async def logs(self, name: str, container: str, lines: int) -> bytes:
         """Return the last lines that a container wrote; nothing where there is no log."""

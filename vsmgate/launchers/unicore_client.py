@@ -10,7 +10,8 @@ https://unicore-docs.readthedocs.io/en/latest/user-docs/rest-api/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ import msgspec
 from twisted.logger import Logger
 
 from vsmgate.errors import BadCredentials, EngineRefused, EngineUnreachable
-from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed
+from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.unicore_answers import (
     FIELDS,
@@ -32,8 +33,12 @@ from vsmgate.launchers.unicore_answers import (
     words_in,
 )
 from vsmgate.launchers.unicore_reasons import refusal, refused_code
+from vsmgate.launchers.unicore_settings import UnicoreSettings
 
-__all__ = ["UnicoreClient"]
+__all__ = ["LONGEST_TAIL", "UnicoreClient"]
+
+#: Octets of an output that are asked for at most.
+LONGEST_TAIL = 1024 * 1024
 
 SESSION = "X-UNICORE-SecuritySession"
 PREFERENCES = "X-UNICORE-User-Preferences"
@@ -44,23 +49,27 @@ _JSON = {"Content-Type": "application/json"}
 class UnicoreClient:
     """Asks the site at ``url``; fails with `EngineUnreachable` or `EngineRefused`.
 
-    ``authorization`` gives the header's value. ``preferences``: key -> value with ``{owner}`` for
-    the name of a user.
+    ``authorization`` gives the header's value.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        http: HttpClient,
-        url: str,
+        reactor: Any,
+        settings: UnicoreSettings,
+        config_dir: Path,
         authorization: Callable[[], str],
-        preferences: Mapping[str, str],
     ) -> None:
-        self._http = http
-        self._base = url.rstrip("/")
+        self._http = http_client(
+            reactor,
+            ca_file=config_dir / settings.ca_file if settings.ca_file else None,
+            timeout=settings.timeout,
+            max_body=2 * LONGEST_TAIL,
+        )
+        self._base = settings.url.rstrip("/")
         self._authorization = authorization
-        self._preferences = dict(preferences)
+        self._settings = settings
         self._sessions: dict[str, str] = {}
         self._refused = False
 
@@ -119,11 +128,12 @@ class UnicoreClient:
         """
         where = f"/storages/{job}-uspace/files/{quote(path)}"
         headers = {"Accept": "application/octet-stream"}
-        answer = await self._ask("GET", where, user, {**headers, "Range": f"bytes=-{most}"})
-        if answer.status == 416:  # of a file that is shorter, some servers say
-            answer = await self._ask(
-                "GET", where, user, {**headers, "Range": f"bytes=0-{most - 1}"}
-            )
+        for part in (f"-{most}", f"0-{most - 1}"):
+            given = {**headers, "Range": f"bytes={part}"}
+            # A job may forbid to read its file: that says nothing of our credential.
+            answer = await self._ask("GET", where, user, given, refusals=(401,))
+            if answer.status != 416:  # of a file that is shorter, some servers say
+                break
         if answer.status in (200, 206):
             return answer.body[-most:]
         if answer.status not in (404, 406, 410, 416):
@@ -162,10 +172,12 @@ class UnicoreClient:
         user: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        refusals: Collection[int] = (401, 403),
     ) -> HttpAnswer:
         given = {"Authorization": self._authorization(), **(headers or {})}
-        if self._preferences and (user or not self._named):
-            pairs = (f"{key}:{value}" for key, value in self._preferences.items())
+        preferences = self._settings.preferences
+        if preferences and (user or not self._settings.per_owner):
+            pairs = (f"{key}:{value}" for key, value in preferences.items())
             given[PREFERENCES] = ",".join(pairs).replace("{owner}", user)
         session = self._sessions.get(user)
         try:
@@ -179,17 +191,13 @@ class UnicoreClient:
         except HttpFailed as error:
             why = str(error).rstrip(".")
             raise EngineUnreachable(f"UNICORE cannot be asked now: {why}.") from None
-        if answer.status in (401, 403):
+        if answer.status in refusals:
             self._sessions.pop(user, None)
             raise self._bad_credentials(answer)
         self._refused = False
         if found := answer.headers.get(SESSION.lower()):
             self._sessions[user] = found
         return answer
-
-    @property
-    def _named(self) -> bool:
-        return any("{owner}" in value for value in self._preferences.values())
 
     def _bad_credentials(self, answer: HttpAnswer) -> BadCredentials:
         if not self._refused:  # once, not at every poll
