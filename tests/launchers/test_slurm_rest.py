@@ -295,8 +295,6 @@ def rest_settings(folder: Path, **changes: Any) -> RestSettings:
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (401, b"Authentication failure", r"does not take the gateway's token \(401\)"),
-        (403, b"<html>", r"does not take the gateway's token \(403\)"),
         (404, b"Unable find requested URL.", "no API v0.0.38 there"),
         (502, b"<html><h1>Bad gateway</h1>", r"is not slurmrestd \(status 502\)"),
         (200, b"<html>Welcome", r"is not slurmrestd \(status 200\)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from tests.certificates import Authority
 from tests.launchers.unicore_rig import launch_of, usecase_of
 from vsmgate.errors import BadCredentials, ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context
@@ -27,7 +26,7 @@ from vsmgate.launchers.unicore_launcher import UnicoreLauncher
 from vsmgate.launchers.unicore_settings import UnicoreSettings
 from vsmgate.model import LogStream
 from vsmgate.settings import read
-from vsmgate.testing.deferreds import deferred, gather
+from vsmgate.testing.deferreds import deferred
 
 TOKEN = "tok3n-of-the-gateway"
 JOB = "0cc175b9-c0f1-46b6-831c-399e26977266"
@@ -106,100 +105,6 @@ def launcher_for(tmp_path: Path) -> Iterator[Callable[..., UnicoreLauncher]]:
     yield make
     for launcher in made:
         pytest_twisted.blockon(Deferred.fromCoroutine(launcher.close()))
-
-
-async def all_fail(launcher: UnicoreLauncher) -> set[str]:
-    """Call everything; all must fail as an engine that cannot be asked. Return the details."""
-    launch = launch_of(usecase_of({"renderer": "stays"}))
-    calls: list[Coroutine[Any, Any, Any]] = [
-        launcher.submit(launch),
-        launcher.find([launch.tag]),
-        launcher.poll([JOB]),
-        launcher.cancel(JOB),
-        launcher.forget(JOB),
-    ]
-    results, errors = await gather(calls)
-    assert results == []
-    assert {type(error) for error in errors} <= {EngineUnreachable}
-    said = {str(error) for error in errors}
-    assert not any(TOKEN in text for text in said)
-    return said
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (502, b"<html><h1>Bad gateway</h1>"),
-        (503, b'{"errorMessage": "Submission is disabled", "status": 503}'),
-        (500, b'{"errorMessage": "TSI connection lost"}'),
-        (500, b""),
-        (200, b"<html>Welcome</html>"),
-        (200, b"[1, 2"),
-        (200, b'{"jobs": 7, "status": 8}'),
-        (302, b""),
-        (418, b""),
-    ],
-)
-@deferred
-async def test_answers_that_say_nothing(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher], status: int, body: bytes
-) -> None:
-    script.status, script.body = status, body
-    script.headers = {"Location": "http://127.0.0.1:1/elsewhere"}
-    await all_fail(launcher_for(script.url))
-
-
-@deferred
-async def test_nobody_there(launcher_for: Callable[..., UnicoreLauncher]) -> None:
-    said = await all_fail(launcher_for("http://127.0.0.1:9/SITE/rest/core"))
-    assert all("refused" in text for text in said)
-
-
-@deferred
-async def test_no_answer_in_time(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher]
-) -> None:
-    script.silent = True
-    said = await all_fail(launcher_for(script.url, timeout=0.2))
-    assert said == {"UNICORE cannot be asked now: no complete answer within 0.2 s."}
-
-
-@deferred
-async def test_a_huge_answer(script: Script, launcher_for: Callable[..., UnicoreLauncher]) -> None:
-    script.body = b'{"status": "' + b"x" * (3 * 1024 * 1024)
-    assert all("larger than" in text for text in await all_fail(launcher_for(script.url)))
-
-
-@deferred
-async def test_certificates(
-    serve: Callable[..., Script], launcher_for: Callable[..., UnicoreLauncher], tmp_path: Path
-) -> None:
-    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
-    certificate, key = authority.issue("127.0.0.1")
-    script = serve(PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes()))
-    script.body = b'{"jobs": []}'
-    launch = launch_of(usecase_of({"renderer": "stays"}))
-    assert await launcher_for(script.url, ca_file=str(authority.ca)).find([launch.tag]) == {}
-    await all_fail(launcher_for(script.url, ca_file=str(other.ca)))
-    await all_fail(launcher_for(script.url))
-
-
-@pytest.mark.parametrize("status", [401, 403])
-@deferred
-async def test_refused_credentials(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher], status: int
-) -> None:
-    script.status = status
-    script.body = json.dumps({"errorMessage": "token of CN=gateway has expired"}).encode()
-    launcher = launcher_for(script.url)
-    with pytest.raises(EngineRefused) as refused:
-        await launcher.submit(launch_of(usecase_of({"renderer": "stays"})))
-    assert refused.value.code == "bad_credentials"
-    with pytest.raises(EngineUnreachable) as caught:
-        await launcher.poll([JOB])
-    for error in (refused.value, caught.value):
-        assert error.code == "bad_credentials"
-        assert "CN=gateway" not in str(error)
 
 
 @pytest.mark.parametrize(

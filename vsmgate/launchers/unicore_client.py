@@ -109,6 +109,7 @@ class UnicoreClient:
         """Return a job's properties; None when the site does not know it."""
         answer = await self._ask("GET", f"/jobs/{job}?fields={','.join(FIELDS)}")
         if answer.status == 404:
+            await self.about()  # a Gateway whose site is away says 404 of everything
             return None
         if answer.status != 200:
             raise _unfit(answer)
@@ -149,7 +150,7 @@ class UnicoreClient:
     async def abort(self, job: str, user: str) -> None:
         """Ask for the end of a job; nothing for one that has ended, or is unknown."""
         answer = await self._ask("POST", f"/jobs/{job}/actions/abort", user, _JSON, b"{}")
-        if answer.status in (204, 404, 410):
+        if answer.status == 204:
             return
         seen = await self.job(job)
         if seen is not None and not seen.ended:

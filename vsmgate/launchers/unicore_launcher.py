@@ -21,10 +21,10 @@ from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, EngineError, EngineRefused
 from vsmgate.interfaces import Context, IEngineCheck, ILauncher
-from vsmgate.launchers.job_report import SERVICE, ending_in, ports_in
+from vsmgate.launchers.job_report import SERVICE, ending_in, places_on, ports_in
 from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
-from vsmgate.launchers.slurm_ref import USER
+from vsmgate.launchers.slurm_ref import USER, account_of
 from vsmgate.launchers.unicore_answers import UnicoreJob
 from vsmgate.launchers.unicore_check import check_unicore
 from vsmgate.launchers.unicore_client import LONGEST_TAIL, UnicoreClient
@@ -45,7 +45,6 @@ _SPARE = 5.0
 _LONGEST_ROUND = 12.0
 _SMALL = 16 * 1024
 _WORDS = 2048
-_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
 
 
 @dataclass
@@ -80,7 +79,7 @@ class UnicoreLauncher:
     # -- ILauncher ---------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> str:
-        user = self._account(launch.owner) if self._settings.per_owner else ""
+        user = account_of(launch.owner) if self._settings.per_owner else ""
         try:
             names = next(iter(names_for(launch, self._place).values()))
             script = render_script(launch, self._place)
@@ -156,13 +155,6 @@ class UnicoreLauncher:
 
     # -- parts -------------------------------------------------------------------------
 
-    def _account(self, owner: str) -> str:
-        """Return the account of an owner, whose name must be it."""
-        if not USER.fullmatch(owner) or owner == "root":
-            detail = "Jobs run under their owners' accounts here, and you have none by your name."
-            raise EngineRefused(detail, code="no_account")
-        return owner
-
     async def _only(self, tag: str, jobs: list[tuple[str, UnicoreJob]]) -> str:
         """Return the ref of the first of the jobs of one tag; end the others.
 
@@ -225,11 +217,10 @@ class UnicoreLauncher:
         if not ports:
             return {}
         node = (await self._file(ref, "node", _SMALL)).decode("ascii", "replace").strip()
-        if not _NODE.fullmatch(node) or not self._node.fullmatch(node):
+        found = places_on(node, ports, self._node, self._settings.address)
+        if found is None:
             self._log.warn("job {ref} is on {node!r}: not allowed", ref=str(ref), node=node[:253])
-            return {}
-        host = self._settings.address.replace("{node}", node)
-        return {name: Endpoint(host, port) for name, port in ports.items()}
+        return found or {}
 
     async def _last_words(self, ref: UnicoreRef, service: str) -> str:
         """Return the last lines of a service, or of the script itself; nothing where that fails.
