@@ -20,10 +20,10 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.logger import LogEvent, globalLogPublisher
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Site
 
 from tests.certificates import Authority
+from tests.launchers.answering import Answering
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context, ISettingsChecker
@@ -53,22 +53,6 @@ def config_of(server: str, user: dict[str, Any], **cluster: Any) -> str:
             ],
         }
     )
-
-
-class Answering(Resource):
-    """Answers everything alike; ``asked`` has the requests."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.status, self.body = 200, b"{}"
-        self.asked: list[Request] = []
-
-    def render(self, request: Request) -> Any:
-        self.asked.append(request)
-        request.setResponseCode(self.status)
-        return self.body or NOT_DONE_YET
 
 
 @pytest.fixture
