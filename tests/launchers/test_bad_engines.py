@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.launchers.ecs_site import KEYS
 from vsmgate.errors import BadCredentials, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context, ILauncher
 from vsmgate.model import LogStream, Phase
+from vsmgate.reasons import remedy
 from vsmgate.testing.deferreds import deferred
 
 #: Twisted 26.10 hands pyOpenSSL's own objects to it.
@@ -90,16 +92,26 @@ class Bench:
             await maybeDeferred(self._port.stopListening)
 
 
-@pytest.fixture(params=ENGINES)
-def bench(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
+@pytest.fixture
+def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Bench]]:
+    """Return what makes the bench of one kind."""
     for name, value in {**KEYS, "AWS_EC2_METADATA_DISABLED": "true"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "token").write_text(TOKEN)
-    made = Bench(ENGINES[request.param], tmp_path)
-    yield made
-    pytest_twisted.blockon(Deferred.fromCoroutine(made.close()))
+    made: list[Bench] = []
+
+    def make(kind: str) -> Bench:
+        made.append(Bench(ENGINES[kind], tmp_path))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        pytest_twisted.blockon(Deferred.fromCoroutine(bench.close()))
+
+
+@pytest.fixture(params=ENGINES)
+def bench(request: pytest.FixtureRequest, benches: Callable[[str], Bench]) -> Bench:
+    return benches(request.param)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,74 @@ async def test_expired_credentials(bench: Bench) -> None:
     for error in said:
         assert error.code == "bad_credentials"
         assert not [s for s in SECRETS if s in error.detail + getattr(error, "native", "")]
+
+
+def status(reason: str, message: str) -> bytes:
+    return json.dumps({"kind": "Status", "reason": reason, "message": message}).encode()
+
+
+def aws(kind: str, message: str) -> bytes:
+    return json.dumps({"__type": kind, "message": message}).encode()
+
+
+def slurm(message: str) -> bytes:
+    return json.dumps({"errors": [{"error": message, "error_number": 2000}]}).encode()
+
+
+def site(message: str) -> bytes:
+    return json.dumps({"errorMessage": message}).encode()
+
+
+DEFINITION = "TaskDefinition not found."
+INACTIVE = "TaskDefinition is inactive"
+QUOTA = 'pods "x" is forbidden: exceeded quota: q, requested: cpu=9, used: cpu=8, limited: cpu=8'
+MAXIMUM = 'pods "x" is forbidden: maximum cpu usage per Container is 4, but limit is 9'
+ACCOUNT = "Invalid account or account/partition combination specified"
+CONFIGURATION = "Requested node configuration is not available"
+RBAC = 'pods is forbidden: User "robot" cannot create resource "pods" in API group ""'
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status", "body"),
+    [
+        ("kubernetes", "limit_reached", 403, status("Forbidden", QUOTA)),
+        ("kubernetes", "impossible_resources", 403, status("Forbidden", MAXIMUM)),
+        ("kubernetes", "bad_namespace", 404, status("NotFound", 'namespaces "x" not found')),
+        ("kubernetes", "not_permitted", 403, status("Forbidden", RBAC)),
+        ("ecs", "no_task_definition", 400, aws("ClientException", DEFINITION)),
+        ("ecs", "no_task_definition", 400, aws("InvalidParameterException", INACTIVE)),
+        ("ecs", "no_cluster", 400, aws("ClusterNotFoundException", "Cluster not found.")),
+        ("ecs", "not_permitted", 400, aws("AccessDeniedException", "robot may not")),
+        ("slurmrestd", "bad_account", 500, slurm(ACCOUNT)),
+        ("slurmrestd", "bad_partition", 500, slurm("Invalid partition name specified")),
+        ("slurmrestd", "impossible_resources", 500, slurm(CONFIGURATION)),
+        ("unicore", "bad_account", 500, site(ACCOUNT)),
+        ("unicore", "bad_partition", 500, site("Resource request <Queue = no> is out of range.")),
+        ("unicore", "impossible_resources", 400, site("Requested value <CPUs> is out of range.")),
+    ],
+)
+@deferred
+async def test_what_can_never_run_is_refused_with_a_code_and_a_remedy(
+    benches: Callable[[str], Bench], kind: str, code: str, status: int, body: bytes
+) -> None:
+    bench = benches(kind)
+    bench.server.status, bench.server.body = status, body
+    with pytest.raises(EngineRefused) as caught:
+        await bench.launcher(bench.listen()).submit(bench.engine.launch())
+    error = caught.value
+    assert error.code == code
+    assert remedy(code)
+    assert not [secret for secret in SECRETS if secret in error.detail + error.native]
+
+
+@deferred
+async def test_another_writer_of_a_quota_was_quicker(benches: Callable[[str], Bench]) -> None:
+    """Kubernetes says 409 then; the same question may be taken a moment later."""
+    bench = benches("kubernetes")
+    told = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified'
+    bench.server.status, bench.server.body = 409, status("Conflict", told)
+    with pytest.raises(EngineUnreachable, match="cannot be fulfilled"):
+        await bench.launcher(bench.listen()).submit(bench.engine.launch())
 
 
 def ports_file(folder: Path) -> None:
