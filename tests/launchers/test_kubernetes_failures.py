@@ -303,4 +303,4 @@ def test_plans_are_checked() -> None:
         "labels.'vsmgate/job' is set by the gateway",
     ):
         assert words in text
-    assert all(line.startswith("launch.kubernetes.") for line in told)
+    assert all(line.startswith(("launch.kubernetes.", "services ")) for line in told)
