@@ -62,6 +62,12 @@ EARLY = 16384
 class Opening:
     """Reads the client's leg until the tunnel does."""
 
+    # It lives as long as its relay, since it is told of the job's end.
+    __slots__ = (
+        *("_early", "_hall", "_leg", "_over", "_passage", "_reader", "_task", "_timer"),
+        "_verdict",
+    )
+
     _log = Logger()
 
     def __init__(self, hall: Hall, leg: Leg, passage: Passage) -> None:
