@@ -12,7 +12,8 @@ import twisted.plugins
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-PLUGINS = Path(__file__).parent.parent / "plugins"
+TESTS = Path(__file__).parent
+PLUGINS = TESTS.parent / "plugins"
 
 if str(PLUGINS) not in twisted.plugins.__path__:
     twisted.plugins.__path__.append(str(PLUGINS))
@@ -24,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for."""
+    """Leave out what was not asked for; say what must run in one process, one after the other."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        # The engines' servers are shared by all tests of launchers; elsewhere a file's are its own.
+        group = place.parts[0] if place.parts[0] == "launchers" else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
     if config.getoption("--conformance"):
         return
     slow = [item for item in items if item.get_closest_marker("conformance")]
