@@ -39,8 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-def pytest_collection_finish() -> None:
-    """Set aside what the imports made, so that collecting after each test is cheap."""
+@pytest.fixture(autouse=True, scope="module")
+def _set_aside() -> None:
+    """Set aside what imports, and tests before, made: so collecting after each test is cheap."""
     gc.collect()
     gc.freeze()
 
