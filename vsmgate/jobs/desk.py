@@ -216,9 +216,12 @@ class JobDesk:
     # -- for operators --------------------------------------------------------------------
 
     def problems(self) -> Sequence[str]:
-        """Return what keeps the gateway from starting jobs now."""
+        """Return what keeps the gateway from starting jobs now.
+
+        Strangers read it; what an engine said is for administrators, and in the log.
+        """
         return [
-            f"{driver.name}: {driver.trouble}"
+            f"The engine {driver.name} cannot be reached."
             for driver in self._drivers.values()
             if driver.stale_since is not None
         ]
