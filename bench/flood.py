@@ -98,6 +98,7 @@ class Strangers:
         self._claims = _part(json.dumps(claims).encode())
         self._over = threading.Event()
         self.refused = 0
+        self.spent = 0.0
         self.wrong: list[bytes] = []
         self._began = time.monotonic()
         self._threads = [
@@ -111,9 +112,10 @@ class Strangers:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self.spent = time.monotonic() - self._began
         if self.wrong:
             raise RuntimeError(f"a bad token was answered {self.wrong[0][:80]!r}")
-        return self.refused / (time.monotonic() - self._began)
+        return self.refused / self.spent
 
     def _show(self, number: int) -> None:
         face = "rest" if number % 2 else "relay"
@@ -188,7 +190,7 @@ def flood(rounds: int, seconds: float, relays: int) -> None:
             return float(said["p99"])
 
         began = time.monotonic()
-        peace, war, rates = [], [], []
+        peace, war, rates, besieged = [], [], [], 0.0
         for _ in range(rounds):
             peace.append(p99())
             strangers = Strangers(master, port, job_id, provider.issuer)
@@ -196,8 +198,9 @@ def flood(rounds: int, seconds: float, relays: int) -> None:
                 war.append(p99())
             finally:
                 rates.append(strangers.stop())
+                besieged += strangers.spent
         spent = time.monotonic() - began
-        written = _lines(folder) / (rounds * (seconds + 1.0))
+        written = _lines(folder) / besieged
     ratio = statistics.median(mine / theirs for mine, theirs in zip(war, peace, strict=True))
     most = 2 + int(spent / REFETCH) + 1  # the discovery, the keys, and once an interval
     click.echo(f"{relays} relays, {statistics.median(rates):.0f} bad tokens a second:")
