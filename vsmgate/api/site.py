@@ -29,6 +29,7 @@ from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError
 from vsmgate.forwarding import Networks, client_of
+from vsmgate.line_limit import LineLimit
 
 __all__ = ["AccessLine", "ApiSite"]
 
@@ -98,6 +99,7 @@ class ApiSite(ServerFactory[ApiChannel]):
         self._metrics = metrics
         self.timeout = timeout
         self._date = (-1, b"")
+        self.strangers = LineLimit(clock.seconds, self._tell_unwritten)
         self._request_ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count(1))
 
     def buildProtocol(self, addr: IAddress | None) -> ApiChannel:
@@ -170,7 +172,11 @@ class ApiSite(ServerFactory[ApiChannel]):
 
     def _line(self, line: AccessLine) -> None:
         self._metrics.request(line.route, line.method, line.status, line.seconds)
-        self._log.info("{access}", access=line)
+        if line.subject or self.strangers.allows():
+            self._log.info("{access}", access=line)
+
+    def _tell_unwritten(self, count: int) -> None:
+        self._log.info("{count} more requests without an identity were not written", count=count)
 
     def trouble(self, error: GatewayError, request_id: str) -> None:
         """Log what an operator must see to: the store, or what checks credentials, is away."""

@@ -41,8 +41,8 @@ __all__ = ["Access", "epitaph", "service_of"]
 
 _WHOSE = {Right.VIEW: "viewers", Right.CONTROL: "controllers", Right.OWNER: "owner"}
 
-#: The authenticator of those who came with nothing but the job's id.
-TOKENLESS = "tokenless"
+#: The authenticator of those who came with nothing but the job's id: no name that one can have.
+TOKENLESS = "no token"
 
 #: Seconds before its end in which a credential is not asked about any more.
 _MARGIN = 5.0

@@ -76,6 +76,7 @@ class JobDesk:
         self._drivers = drivers
         self.authenticate = access.authenticate
         self.expires_in = access.expires_in
+        self.recheck = access.recheck
         self.diagnose = doctor.diagnose
         self.right = access.right
         self.sharing = ShareDesk(book, access, wall)
@@ -117,7 +118,8 @@ class JobDesk:
             driver = self._drivers.get(job.usecase.launcher)
             if driver is not None and not job.ready:  # then there is nothing to hurry for
                 driver.ticker.within(self._config.poll_fastest)
-            job = self._aged(await self._book.wait(job, seconds, self._clock))
+            await self._book.wait(job, seconds, self._clock)
+            job = await self._permitted(identity, job_id, Right.VIEW)  # it may have ended meanwhile
         return job
 
     async def page(
@@ -214,9 +216,12 @@ class JobDesk:
     # -- for operators --------------------------------------------------------------------
 
     def problems(self) -> Sequence[str]:
-        """Return what keeps the gateway from starting jobs now."""
+        """Return what keeps the gateway from starting jobs now.
+
+        Strangers read it; what an engine said is for administrators, and in the log.
+        """
         return [
-            f"{driver.name}: {driver.trouble}"
+            f"The engine {driver.name} cannot be reached."
             for driver in self._drivers.values()
             if driver.stale_since is not None
         ]

@@ -146,14 +146,15 @@ class Opening:
         body = request_body(head)
         protocols = upgrade.protocols if upgrade else ()
         claim = claim_of(head, protocols)
-        offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
-        ours = ClientHandshake(head, offered) if upgrade else None
-        check_session(head, claim, ours is not None)
+        check_session(head, claim, upgrade is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
         target = await hall.admit(passage, claim.credential)
         hall.known(self)
         passage.admitted(target)
+        # Only now: it costs as much as all before, and strangers shall cost little.
+        offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
+        ours = ClientHandshake(head, offered) if upgrade else None
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None
         if ours is None and target.spec.http:
