@@ -251,4 +251,4 @@ def _said(error: BaseException) -> str:
         value = reason.value if isinstance(reason, Failure) else reason
         if value is not None and not isinstance(value, CancelledError):
             return _said(value)
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
