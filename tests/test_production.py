@@ -66,6 +66,13 @@ def test_so_it_is_with_all_that_is_commented_out(site: Path) -> None:
     assert "partner (unicore), kubernetes (kubernetes)" in said
 
 
+def test_a_folder_that_is_not_there_is_told_with_file_and_key(site: Path) -> None:
+    (site.parent.parent / "jobs").rmdir()
+    status, said = check(site)
+    assert status == 1
+    assert said.startswith(f"{site}: launchers.cluster.folder: '{site.parent.parent}/jobs' is no")
+
+
 def test_a_rule_for_nothing_is_found(site: Path) -> None:
     site.write_text(site.read_text().replace("[access.launchers.cloud]", "[access.launchers.x]"))
     status, said = check(site)
