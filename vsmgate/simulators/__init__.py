@@ -15,8 +15,8 @@ _TOLD = """\
 {table}
 
 # ... and this one below its [usecases.files]: launcher = "{launcher}"
-# Then: vsmgate check FILE --engines
-{hints}# Ctrl-C ends it, and its jobs.
+{hints}# Then: bin/vsmgate check FILE --engines; bin/run --config FILE
+# Ctrl-C ends it, and its jobs.
 """
 
 
