@@ -277,4 +277,4 @@ def _said(error: BaseException) -> str:
         return f"TLS failed: {error.args[0][-1][-1] or 'no reason was given'}"
     if type(error).__name__ == "VerificationError":  # of service_identity, with its objects
         return "TLS failed: the certificate is for another name"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
