@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from tests.launchers.rig import LocalRig
 from vsmgate.errors import EngineRefused, EngineUnreachable
 from vsmgate.launchers.local_folder import JobFolder
+from vsmgate.launchers.local_processes import boot_id, look, members, send
 from vsmgate.launchers.local_record import LocalRef
-from vsmgate.launchers.local_supervisor import boot_id, look, members, send
 from vsmgate.model import Launch, Phase, tag_of
 from vsmgate.testing.deferreds import deferred, gather
 
@@ -36,7 +36,7 @@ async def service_of(launch: Launch) -> bool | None:
 @deferred
 async def test_a_gateway_killed_at_any_line_of_a_submit(local: LocalRig) -> None:
     played = subprocess.run(
-        [sys.executable, "-m", "tests.launchers.kill_points", str(local.state_dir), "23"],
+        [sys.executable, "-m", "tests.launchers.kill_points", str(local.state_dir), "17"],
         cwd=ROOT,
         capture_output=True,
         text=True,

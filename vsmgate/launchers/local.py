@@ -44,11 +44,11 @@ from vsmgate.interfaces import (
 )
 from vsmgate.launchers import local_supervisor
 from vsmgate.launchers.local_check import check_machine
-from vsmgate.launchers.local_folder import JobFolder
+from vsmgate.launchers.local_folder import LONGEST_TAIL, JobFolder
 from vsmgate.launchers.local_ports import Ports
+from vsmgate.launchers.local_processes import look, members, send
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, refusal
 from vsmgate.launchers.local_request import Count, LocalPlan, check_plan, make_request
-from vsmgate.launchers.local_supervisor import look, members, send
 from vsmgate.launchers.local_table import JobTable, supervisor
 from vsmgate.model import JOB_ID, Launch, LogStream, Observation, Usecase, tag_of
 
@@ -68,7 +68,7 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ``grace``: seconds between SIGTERM and SIGKILL. ``inherit``: names of the gateway's
     environment variables that jobs get; no others. ``bind``: the address that services are
     told to bind, and are dialled at. ``cpus``, ``memory`` (octets): of each job whose use
-    case does not say.
+    case does not say. ``max_output``: of each output of each service the last octets are kept.
     """
 
     grace: Annotated[float, Meta(ge=0)] = 10.0
@@ -76,6 +76,7 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1"
     cpus: Count | None = None
     memory: Count | None = None
+    max_output: Annotated[int, Meta(ge=LONGEST_TAIL)] = 16 * 1024 * 1024
 
 
 @implementer(ILauncherFactory, ITargets)
@@ -224,6 +225,7 @@ class LocalLauncher:
                 config_dir=self._context.config_dir,
                 cpus=self._settings.cpus,
                 memory=self._settings.memory,
+                max_output=self._settings.max_output,
             )
         folder.write_request(request)
         argv = [sys.executable, "-I", "-S", local_supervisor.__file__, str(folder.path)]

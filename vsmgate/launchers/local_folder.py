@@ -7,8 +7,8 @@
     lifetime        another time limit; from the gateway
     record.json     what runs, and how it ended; from the supervisor
     supervisor.log  what went wrong with the supervisor itself
-    NAME.stdout     outputs of each service; a service's name has no dot
-    NAME.stderr
+    NAME.stdout     outputs of each service; a service's name has no dot. Of long ones the
+    NAME.stderr     beginning is a hole (``max_output`` of the launcher)
     work/           the job's own: ``{directory}``, and where its services start
 
 Folders have mode 0700, files 0600. Everything here is small or bounded, but `remove`.
@@ -28,12 +28,13 @@ from typing import Any, BinaryIO
 import msgspec
 
 from vsmgate.errors import EngineUnreachable
+from vsmgate.launchers.local_files import write_whole
 from vsmgate.launchers.local_record import Record
-from vsmgate.launchers.local_supervisor import write_whole
 
-__all__ = ["JobFolder"]
+__all__ = ["LONGEST_TAIL", "JobFolder"]
 
-_LONGEST_TAIL = 1024 * 1024
+#: Octets of an output that are shown, at most.
+LONGEST_TAIL = 1024 * 1024
 
 
 class JobFolder:
@@ -115,7 +116,7 @@ class JobFolder:
         try:
             with (self.path / name).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                octets = min(octets, size, _LONGEST_TAIL)
+                octets = min(octets, size, LONGEST_TAIL)
                 file.seek(size - octets)
                 return file.read(octets)
         except FileNotFoundError:

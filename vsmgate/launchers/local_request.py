@@ -84,6 +84,7 @@ def make_request(
     config_dir: Path,
     cpus: int | None = None,
     memory: int | None = None,
+    max_output: int,
 ) -> dict[str, Any]:
     """Return ``request.json`` of a job.
 
@@ -137,6 +138,7 @@ def make_request(
         "grace": grace,
         "cpus": choose_cpus(plan.cpus or cpus),
         "memory": plan.memory or memory,
+        "max_output": max_output,
         "services": services,
     }
 

@@ -11,8 +11,8 @@ from twisted.logger import Logger
 
 from vsmgate.launchers.local_folder import JobFolder
 from vsmgate.launchers.local_ports import Ports
+from vsmgate.launchers.local_processes import Process, boot_id, look, members, send
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, observation
-from vsmgate.launchers.local_supervisor import Process, boot_id, look, members, send
 from vsmgate.model import Observation, Phase
 
 __all__ = ["JobTable", "Known", "supervisor"]
