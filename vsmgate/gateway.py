@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import drivers_of
+from vsmgate.jobs.fitness import Fitness, room_in
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
 from vsmgate.jobs.ticker import Ticker
@@ -116,6 +118,7 @@ class Gateway(MultiService):
             guard.audit,
             guard.revocations,
         )
+        fitness = Fitness(self._book, partial(room_in, state_dir), reactor, wall)
         doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
         self._visits = access.visits
         self.desk = JobDesk(
@@ -131,6 +134,7 @@ class Gateway(MultiService):
             doctor,
             guard.permissions,
             guard.revocations,
+            fitness.problems,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -142,6 +146,7 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
+            self._watching.append(fitness.ticker)
             self._book.watch(Chronicle().note)
             prober = Prober(self._book, reactor, wall, doctor)
             reaper = Reaper(

@@ -6,12 +6,15 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec import convert
 from msgspec.structs import replace
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from tests.launchers.rig import LocalRig
 from vsmgate.errors import ConfigError, EngineRefused
@@ -381,6 +384,22 @@ async def refused(rig: LocalRig, launch: Launch) -> EngineRefused:
     return caught.value
 
 
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect the operator's warnings."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
 def with_command(launch: Launch, service: str, *command: str) -> Launch:
     plan: LocalPlan = launch.plan
     services = {**plan.services, service: replace(plan.services[service], command=command)}
@@ -390,12 +409,18 @@ def with_command(launch: Launch, service: str, *command: str) -> Launch:
 @deferred
 async def test_a_missing_program(local: LocalRig) -> None:
     launch = local.launch_services({"backend": "stays", "renderer": "stays"})
-    error = await refused(local, with_command(launch, "renderer", "braynsService", "--uri"))
-    assert error.code == "program_missing"
-    assert "braynsService" in error.detail
-    assert "PATH" in error.detail
-    error = await refused(local, with_command(launch, "renderer", "/nowhere/braynsService"))
-    assert error.code == "program_missing"
+    for command, said in (
+        ("braynsService", "the program braynsService of service renderer is not installed"),
+        ("/nowhere/braynsService", "the program /nowhere/braynsService of service renderer is"),
+    ):
+        with logged() as lines:
+            error = await refused(local, with_command(launch, "renderer", command, "--uri"))
+        assert error.code == "program_missing"
+        assert "The program braynsService of service renderer is not" in error.detail
+        assert "/" not in error.detail + error.native  # of the machine users are told nothing
+        (line,) = lines
+        assert said in line
+        assert ("PATH (/" in line) is (command == "braynsService")
 
 
 @deferred

@@ -70,6 +70,7 @@ class JobDesk:
         doctor: Doctor,
         permissions: Permissions | None = None,
         revocations: Revocations | None = None,
+        unfit: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._book = book
         self._store = store
@@ -83,6 +84,7 @@ class JobDesk:
         self._config = config
         self._clock = clock
         self._wall = wall
+        self._unfit = unfit
         permissions = permissions or Permissions(AccessConfig())
         self.administers = permissions.administers
         starter = Starter(book, drivers, usecases, permissions, config, quota, clock, wall)
@@ -215,11 +217,8 @@ class JobDesk:
 
     def problems(self) -> Sequence[str]:
         """Return what keeps the gateway from starting jobs now."""
-        return [
-            f"{driver.name}: {driver.trouble}"
-            for driver in self._drivers.values()
-            if driver.stale_since is not None
-        ]
+        away = (driver for driver in self._drivers.values() if driver.stale_since is not None)
+        return [*self._unfit(), *(f"{driver.name}: {driver.trouble}" for driver in away)]
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:
         """Return how many live jobs there are by (state, use case, launcher)."""

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess, IReactorThreads, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from vsmgate.errors import (
@@ -117,6 +118,8 @@ class LocalLauncherFactory:
 @implementer(ILauncher, IExtendable, IEngineCheck)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
+
+    _log = Logger()
 
     def __init__(
         self, settings: LocalSettings, context: Context, environment: Mapping[str, str]
@@ -248,8 +251,10 @@ class LocalLauncher:
         for process in members(tag):  # only a supervisor that was killed leaves any
             send(process, signal.SIGKILL)
         native = folder.tail("supervisor.log", 2048).decode("utf-8", "replace")
+        if native:  # it may name paths: not for users
+            self._log.warn("the supervisor of {job}: {said}", job=folder.job_id, said=native)
         self._table.discard(folder)
-        raise refusal(cause or Cause("refused", detail="its supervisor failed"), native)
+        raise refusal(cause or Cause("refused", detail="its supervisor failed"))
 
     async def _settled_record(self, folder: JobFolder) -> Record | None:
         """Return the record of a job, which a supervisor may be about to write."""

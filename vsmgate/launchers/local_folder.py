@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from twisted.logger import Logger
 
 from vsmgate.errors import EngineUnreachable
 from vsmgate.launchers.local_files import write_whole
@@ -39,6 +40,8 @@ LONGEST_TAIL = 1024 * 1024
 
 class JobFolder:
     """Reads and writes the files of one job."""
+
+    _log = Logger()
 
     def __init__(self, jobs: Path, job_id: str) -> None:
         self.job_id = job_id
@@ -91,7 +94,10 @@ class JobFolder:
         except msgspec.DecodeError:  # the machine lost its power; it is as if it were not there
             return None
         except OSError as error:
-            raise EngineUnreachable(f"{path} cannot be read: {error.strerror}.") from None
+            self._log.warn("{path} cannot be read: {error}", path=path, error=error.strerror)
+            raise EngineUnreachable(
+                f"What is kept of job {self.job_id} cannot be read: {error.strerror}."
+            ) from None
         return self._record
 
     def write_record(self, record: Record) -> None:
