@@ -32,6 +32,7 @@ ROOF = {
     *("vsmgate.tap", "vsmgate.cli", "vsmgate.gateway", "vsmgate.assembly", "vsmgate.draft"),
     *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals"),
     *("vsmgate.engines", "vsmgate.worker", "vsmgate.guard", "vsmgate.token_command"),
+    "vsmgate.local_jobs_command",
 }
 HOUSE = {"api", "jobs", "relay"}
 FAMILIES = {"auth", "launchers", "stores", "usecases"}

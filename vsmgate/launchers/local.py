@@ -41,6 +41,7 @@ from vsmgate.interfaces import (
     IExtendable,
     ILauncher,
     ILauncherFactory,
+    ILister,
     ITargets,
 )
 from vsmgate.launchers import local_supervisor
@@ -115,7 +116,7 @@ class LocalLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher, IExtendable, IEngineCheck)
+@implementer(ILauncher, IExtendable, IEngineCheck, ILister)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
 
@@ -204,6 +205,15 @@ class LocalLauncher:
         except OSError as error:
             raise EngineUnreachable(f"The new limit cannot be kept: {error.strerror}.") from None
         send(found, signal.SIGHUP)
+
+    # -- ILister -----------------------------------------------------------------------
+
+    @property
+    def remedy(self) -> str:
+        return f"vsmgate local-jobs {self._context.state_dir} --end JOB ends one"
+
+    async def running(self) -> Collection[str]:
+        return [known.record.tag for known in self._table.running()]
 
     # -- IEngineCheck ------------------------------------------------------------------
 

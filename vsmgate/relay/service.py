@@ -29,7 +29,7 @@ from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
 from vsmgate.relay.patrol import Patrol
-from vsmgate.relay.places import Places
+from vsmgate.relay.places import Places, Shared
 from vsmgate.relay.route import origins_of
 from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
 
@@ -46,7 +46,7 @@ class RelayService(Service):
 
     ``reactor`` provides TCP, time and name resolution; ``dialler`` reaches services,
     and with ``certificates`` the listener speaks TLS. ``listener``: the descriptor of a
-    listening socket to take instead of an own one.
+    listening socket to take instead of an own one. ``others``: see `Places`.
     Starting fails with `twisted.internet.error.CannotListenError` where the port cannot be had.
     """
 
@@ -62,6 +62,7 @@ class RelayService(Service):
         certificates: Certificates | None = None,
         listener: int | None = None,
         door: Door | None = None,
+        others: Shared | None = None,
     ) -> None:
         self.reactor = reactor
         self.dialler = dialler or Dialler(reactor)
@@ -69,7 +70,7 @@ class RelayService(Service):
         self._listener = listener
         self.config = config
         self.desk = desk
-        self.places = Places(config.max_per_user)
+        self.places = Places(config.max_per_user, others)
         self.limits = TunnelLimits(
             stall_timeout=config.stall_timeout,
             dead_peer_timeout=config.dead_peer_timeout,
