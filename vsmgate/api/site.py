@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import Request, datetimeToString
 
@@ -33,6 +33,9 @@ from vsmgate.forwarding import Networks, client_of
 __all__ = ["AccessLine", "ApiSite"]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+#: Routes whose good answers are no lines of the log (at debug they are).
+PROBES = {"/healthz", "/readyz", "/metrics"}
 
 
 class AccessLine(NamedTuple):
@@ -170,7 +173,10 @@ class ApiSite(ServerFactory[ApiChannel]):
 
     def _line(self, line: AccessLine) -> None:
         self._metrics.request(line.route, line.method, line.status, line.seconds)
-        self._log.info("{access}", access=line)
+        # What machines ask every few seconds would bury the rest.
+        quiet = line.route in PROBES and line.status < 400
+        level = LogLevel.debug if quiet else LogLevel.info
+        self._log.emit(level, "{access}", access=line)
 
     def trouble(self, error: GatewayError, request_id: str) -> None:
         """Log what an operator must see to: the store, or what checks credentials, is away."""
