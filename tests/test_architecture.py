@@ -39,6 +39,7 @@ ROOF = {
     ),
     *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals"),
     *("vsmgate.engines", "vsmgate.worker", "vsmgate.guard", "vsmgate.token_command"),
+    "vsmgate.local_jobs_command",
 }
 HOUSE = {"api", "jobs", "relay"}
 FAMILIES = {"auth", "launchers", "stores", "usecases"}

@@ -11,8 +11,9 @@ from twisted.internet.error import CannotListenError
 
 from vsmgate import __version__
 from vsmgate.config import Config
+from vsmgate.errors import ConfigError, GatewayError
 
-__all__ = ["announcement", "deaf", "leave", "say"]
+__all__ = ["announcement", "leave", "say", "why_not"]
 
 
 def announcement(
@@ -42,8 +43,12 @@ def announcement(
     return "\n".join(lines)
 
 
-def deaf(config: Config, error: CannotListenError) -> str:
-    """Return which face cannot listen, why, and what helps."""
+def why_not(config: Config, error: BaseException | None) -> str:
+    """Return why the gateway cannot start, and what helps."""
+    if isinstance(error, ConfigError | GatewayError):
+        return str(error)
+    if not isinstance(error, CannotListenError):
+        return f"cannot start: {error}"
     place = (error.interface, error.port)
     face = "relay" if place == (config.relay.host, config.relay.port) else "master"
     why = getattr(error.socketError, "strerror", None) or str(error.socketError)

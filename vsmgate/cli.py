@@ -15,6 +15,7 @@ from vsmgate import __version__, config
 from vsmgate.draft import Draft, Part, draft, registry_of
 from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError
+from vsmgate.local_jobs_command import local_jobs
 from vsmgate.token_command import token
 
 __all__ = ["main"]
@@ -101,6 +102,7 @@ def _try_engines(drafted: Draft, timeout: float, heard: Sequence[LogEvent]) -> N
 
 
 main.add_command(token)
+main.add_command(local_jobs)
 
 
 def _show(file: Path, read: config.Config, drafted: Draft) -> None:

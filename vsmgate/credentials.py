@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from msgspec import Struct
 from vsmgate.errors import BadRequest, Unauthenticated
 from vsmgate.heads import RequestHead
 from vsmgate.model import Secret
+
+codecs.lookup("unicode_escape")  # now: later there may be no descriptor free to load it with
 
 __all__ = [
     "BEARER_PREFIX",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vsmgate.announcement import announcement, deaf, leave, say
+from vsmgate.announcement import announcement, leave, say, why_not
 from vsmgate.api.metrics import Metrics
 from vsmgate.api.service import ApiService
 from vsmgate.assembly import Assembly
@@ -29,6 +30,7 @@ from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
 from vsmgate.hands.lockfile import LockFile
+from vsmgate.hands.place_locks import PlaceLocks
 from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
@@ -37,8 +39,10 @@ from vsmgate.jobs.chronicle import Chronicle
 from vsmgate.jobs.desk import JobDesk
 from vsmgate.jobs.doctor import Doctor
 from vsmgate.jobs.driver import drivers_of
+from vsmgate.jobs.fitness import Fitness, room_in
 from vsmgate.jobs.prober import Prober
 from vsmgate.jobs.reaper import Reaper
+from vsmgate.jobs.strays import tell_strays
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.relay.crew import Crew, WorkerCommand
 from vsmgate.relay.service import RelayService
@@ -80,7 +84,6 @@ class Gateway(MultiService):
         self.state_dir = state_dir
         self._reactor = reactor
         self._assembly = assembly
-        self._wall = wall
         self._is_worker = listener is not None
         master, relay = config.role != "relay", config.role != "master"
         # With workers the relays, and so their news of jobs, are in other processes.
@@ -116,6 +119,7 @@ class Gateway(MultiService):
             guard.audit,
             guard.revocations,
         )
+        fitness = Fitness(self._book, partial(room_in, state_dir), reactor, wall)
         doctor = Doctor(access, self.drivers, self._dialler, assembly.rules, wall, secrets)
         self._visits = access.visits
         self.desk = JobDesk(
@@ -131,6 +135,7 @@ class Gateway(MultiService):
             doctor,
             guard.permissions,
             guard.revocations,
+            fitness.problems,
         )
         metrics = self.metrics = Metrics(self.desk)
         self._book.watch(metrics.job_changed)
@@ -142,6 +147,7 @@ class Gateway(MultiService):
         if not alone:
             self._watching.append(Ticker("refresh", self._refresh, reactor, REFRESH))
         if master:
+            self._watching.append(fitness.ticker)
             self._book.watch(Chronicle().note)
             prober = Prober(self._book, reactor, wall, doctor)
             reaper = Reaper(
@@ -165,15 +171,16 @@ class Gateway(MultiService):
         if self._certificates:
             self._watching.append(Ticker("certificates", self._renew, reactor))
         certificate = self._certificates.get
-        mine = certificate("master")
         self.api = ApiService(
-            reactor, config.master, config.relay, self.desk, metrics, jobs, mine, guard.door
+            *(reactor, config.master, config.relay, self.desk, metrics, jobs),
+            *(certificate("master"), guard.door),
         )
         self.relay: RelayService | Crew
         if self._is_worker or config.relay.workers == 1:
-            mine = certificate("relay")
+            others = PlaceLocks(state_dir / "relay.places") if self._is_worker else None
             self.relay = RelayService(
-                reactor, config.relay, access, metrics, self._dialler, mine, listener, guard.door
+                *(reactor, config.relay, access, metrics, self._dialler, certificate("relay")),
+                *(listener, guard.door, others),
             )
         else:
             metrics.relay_source = totals = Totals()
@@ -210,9 +217,7 @@ class Gateway(MultiService):
         await self._guard.revocations.load()
         if self._ending:
             return
-        orphans = {j.usecase.launcher for j in self._book.live()} - self.drivers.keys()
-        if orphans and self.drivers:
-            self._log.warn("live jobs of launchers not configured: {names}", names=sorted(orphans))
+        await tell_strays(self._assembly.launchers, self._book)
         for service in (*self._watching, *self._faces):
             service.setServiceParent(self)
         # Services are never where the gateway itself listens.
@@ -229,14 +234,9 @@ class Gateway(MultiService):
     def _fatal(self, failure: Failure) -> None:
         if self._ending:
             return
-        if isinstance(failure.value, CannotListenError):
-            said = deaf(self.config, failure.value)
-        elif failure.check(ConfigError, GatewayError):
-            said = failure.getErrorMessage()
-        else:
+        if not failure.check(CannotListenError, ConfigError, GatewayError):
             self._log.failure("the gateway cannot start", failure)
-            said = f"cannot start: {failure.getErrorMessage()}"
-        say(f"vsmgate: {said}", sys.__stderr__)
+        say(f"vsmgate: {why_not(self.config, failure.value)}", sys.__stderr__)
         # twistd has no other way to end with a status than this, once all has stopped.
         self._reactor.addSystemEventTrigger("after", "shutdown", leave, 1)
         self._reactor.stop()

@@ -50,6 +50,7 @@ __all__ = [
     "IJobStoreFactory",
     "ILauncher",
     "ILauncherFactory",
+    "ILister",
     "IPluginFactory",
     "IRevocable",
     "ISettingsChecker",
@@ -182,6 +183,18 @@ class IExtendable(Interface):
 
         Fails with `EngineRefused` when the engine does not allow it.
         """
+
+
+class ILister(Interface):
+    """Provided by a launcher that can tell what runs without being asked for tags.
+
+    When the gateway starts it warns of jobs that its store does not know.
+    """
+
+    remedy: str = Attribute("How the operator ends such a job.")
+
+    async def running() -> Collection[str]:
+        """Return the tags of the jobs that this launcher started and that have not ended."""
 
 
 class IEngineCheck(Interface):

@@ -14,7 +14,7 @@ from vsmgate import __version__, assembly, config, shipped
 from vsmgate.errors import ConfigError
 from vsmgate.gateway import Gateway, WorkerCommand
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "makeService", "steady"]
 
 
 def _port(value: str) -> int:
@@ -74,6 +74,16 @@ class Options(TwistedOptions):
             twistd["logger"] = f"vsmgate.logs.{self.config.log.level}"
 
 
+def steady(reactor: Any) -> None:
+    """Let ``reactor`` keep time by a clock that nobody sets; not once it runs.
+
+    Twisted takes `time.time`: when the machine's clock is set back by an hour, every timer
+    comes an hour late, and when it is set forward, every timeout comes at once.
+    """
+    if not reactor.running and not reactor.getDelayedCalls():
+        reactor.seconds = time.monotonic  # the one clock for timers
+
+
 def makeService(options: Options, reactor: Any = None, listener: int | None = None) -> Gateway:
     """Return the gateway for ``options``; end the process with all that is wrong, status 1.
 
@@ -83,6 +93,7 @@ def makeService(options: Options, reactor: Any = None, listener: int | None = No
         from twisted.internet import reactor as running_reactor
 
         reactor = running_reactor
+        steady(reactor)
     wall = time.time  # noqa: TID251  # the one wall clock, handed to everything below
     settings = options.config
     state_dir = Path(settings.state_dir).absolute()  # jobs start elsewhere

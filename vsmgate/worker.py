@@ -20,7 +20,7 @@ from vsmgate import logs
 from vsmgate.gateway import Gateway
 from vsmgate.relay.crew import LISTENER, REPORTS
 from vsmgate.relay.totals import snapshot
-from vsmgate.tap import Options, makeService
+from vsmgate.tap import Options, makeService, steady
 
 __all__ = ["main"]
 
@@ -49,6 +49,7 @@ def main() -> None:
     from twisted.internet import reactor as running
 
     reactor: Any = running
+    steady(reactor)
     options = Options()
     options.parseOptions(sys.argv[1:])
     observer = getattr(logs, options.config.log.level)()

@@ -349,6 +349,18 @@ def test_access_lines(face: Any, events: list[LogEvent]) -> None:
     assert "ann-token" not in repr(events)
 
 
+def test_probes_are_no_lines_while_all_is_well(face: Any, events: list[LogEvent]) -> None:
+    def levels() -> list[str]:
+        return [event["log_level"].name for event in events if "access" in event]
+
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert face.ask("GET", path).status == 200
+    assert levels() == ["debug"] * 3
+    face.desk.trouble = ["local: it cannot be reached."]
+    assert face.ask("GET", "/readyz").status == 503
+    assert levels()[3:] == ["info"]
+
+
 def test_a_hang_up_has_its_line(face: Any, events: list[LogEvent]) -> None:
     wire = face.wire()
     target = b"/v1/jobs/%s?wait=9" % face.job().id.encode()

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.rig import Gateway
+from tests.e2e.site import Site
 from vsmgate.shipped import conf_folder
 
 WORKERS = 3
@@ -157,3 +158,60 @@ def test_a_stop_reaches_the_workers(crewed: Gateway) -> None:
             return socket.close_code
 
     assert asyncio.run(go()) == 4410
+
+
+def test_limits_hold_across_the_workers(
+    make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    site = Site(tmp_path, more="[relay]\nworkers = 3\nmax_per_user = 5\n")
+    site.usecase("few", service='health = { kind = "websocket" }\nmax_clients = 3')
+    gateway = make_gateway(*site.options)
+    jobs = [gateway.ask("POST", "/start", {"usecase": "few"}).json["job_id"] for _ in range(2)]
+    for job_id in jobs:
+        gateway.wait_ready(job_id)
+    pids = gateway.until(lambda: len(w := workers(gateway)) == 3 and w, "the workers")
+
+    def only(pid: int) -> None:
+        for other in pids:
+            os.kill(other, signal.SIGCONT if other == pid else signal.SIGSTOP)
+
+    async def go() -> None:
+        async with AsyncExitStack() as stack:
+
+            async def opened(job_id: str) -> ClientConnection | None:
+                url = f"ws://{gateway.relay}/{job_id}/echo?token={gateway.token}"
+                try:
+                    return await stack.enter_async_context(connect(url))
+                except InvalidStatus as refused:
+                    if refused.response.status_code != 429:
+                        raise
+                    return None
+
+            only(pids[0])
+            first = await opened(jobs[0])
+            assert first is not None
+            assert await opened(jobs[0])
+            only(pids[1])
+            assert await opened(jobs[0])
+            assert not await opened(jobs[0]), "three clients of the service"
+            only(pids[2])
+            assert not await opened(jobs[0])
+            assert await opened(jobs[1])
+            assert await opened(jobs[1])
+            assert not await opened(jobs[1]), "five of the user"
+            os.kill(pids[0], signal.SIGCONT)
+            await first.close()
+            os.kill(pids[1], signal.SIGKILL)  # and its place is free too
+            for _ in range(2):
+                for _ in range(400):
+                    if await opened(jobs[0]):
+                        break
+                    await asyncio.sleep(0.05)
+                else:
+                    pytest.fail("a place was not given back")
+
+    try:
+        asyncio.run(go())
+    finally:
+        for pid in workers(gateway):
+            os.kill(pid, signal.SIGCONT)

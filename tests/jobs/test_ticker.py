@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from vsmgate.errors import StoreUnavailable
 from vsmgate.jobs.ticker import Ticker
@@ -93,3 +94,31 @@ def test_stopping_cancels_the_run_and_waits_for_its_end() -> None:
     clock.advance(1000)
     assert len(work.runs) == 1
     assert clock.getDelayedCalls() == []
+
+
+def test_what_fails_for_long_does_not_fill_the_log() -> None:
+    clock, world = Clock(), {"away": True}
+
+    async def body() -> float:
+        if world["away"]:
+            raise StoreUnavailable("away")
+        return 5.0
+
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    ticker = Ticker("work", body, clock, after_failure=5.0)
+    try:
+        ticker.startService()
+        clock.pump([5.0] * 200)  # a thousand seconds
+        assert lines == ["work failed, it goes on: away"] * 2
+        world["away"] = False
+        clock.pump([5.0] * 2)
+        assert len(lines) == 3
+        assert lines[-1].startswith("work works again, after 1")
+        ticker.stopService()
+    finally:
+        globalLogPublisher.removeObserver(observe)

@@ -15,7 +15,7 @@ from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from tests.launchers.unicore_rig import StandIn, UnicoreRig
-from vsmgate.launchers.local_supervisor import members, send
+from vsmgate.launchers.local_processes import members, send
 from vsmgate.launchers.slurm_settings import RestSettings
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster

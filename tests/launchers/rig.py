@@ -10,8 +10,8 @@ from twisted.internet.task import deferLater
 
 from vsmgate.interfaces import Context
 from vsmgate.launchers.local import LocalLauncher, LocalLauncherFactory, LocalSettings
+from vsmgate.launchers.local_processes import members
 from vsmgate.launchers.local_request import LocalPlan
-from vsmgate.launchers.local_supervisor import members
 from vsmgate.model import Launch, Observation, Phase, Service, Usecase, new_job_id
 
 SERVICE = Path(__file__).with_name("service.py")

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 name, behaviour, *rest = sys.argv[1:]
 with open(f"{name}.json.new", "w") as file:
@@ -34,6 +35,12 @@ if behaviour == "runaway" and os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("away", flush=True)
     signal.pause()
+if behaviour == "chatty":  # for ever, and faster than anybody reads
+    line, number = b"x" * 65515, 0
+    while True:
+        os.write(1, b"%020d" % number + line + b"\n")
+        number += 1
+        time.sleep(0.01)
 listener = socket.create_server((rest[0], int(rest[1])))
 print("listening", flush=True)
 while True:

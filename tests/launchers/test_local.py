@@ -6,20 +6,24 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec import convert
 from msgspec.structs import replace
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from tests.launchers.rig import LocalRig
 from vsmgate.errors import ConfigError, EngineRefused
 from vsmgate.interfaces import Context
+from vsmgate.launchers import local_supervisor
 from vsmgate.launchers.local import LocalLauncherFactory, LocalSettings
+from vsmgate.launchers.local_processes import Process, look, members
 from vsmgate.launchers.local_record import LocalRef
 from vsmgate.launchers.local_request import LocalPlan
-from vsmgate.launchers.local_supervisor import Process, look, members
 from vsmgate.model import Launch, LogStream, Phase, Service, Usecase
 from vsmgate.testing.deferreds import deferred
 
@@ -190,6 +194,62 @@ async def test_a_job_is_apart_from_the_gateway(local: LocalRig) -> None:
         assert not [link for link in links if link.startswith("pipe:")], links
 
 
+# -- what services write ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holes", [True, False])
+@deferred
+async def test_endless_output_does_not_fill_the_disk(
+    local: LocalRig, holes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 2 * 1024 * 1024
+    if not holes:  # a file system that cannot
+        monkeypatch.setattr(local_supervisor, "__file__", str(without_holes(local.state_dir)))
+    local.launcher = local.again(max_output=most)
+    launch = local.launch("chatty")
+    ref = await local.launcher.submit(launch)
+    output = local.folder(launch) / "renderer.stdout"
+
+    async def written() -> int | None:
+        """Wait for much more than may be kept."""
+        said = (await local.launcher.logs(ref, "renderer", LogStream.STDOUT, 100_000)).split()
+        lines = [int(word[:20]) for word in said if len(word) > 65000]
+        return lines[-1] if lines and lines[-1] * 65536 > 4 * most else None
+
+    kept = [0]
+
+    async def trimmed() -> bool | None:
+        kept.append(output.stat().st_blocks * 512)
+        return True if kept[-1] < kept[-2] else None
+
+    for _ in range(2):  # what one gateway began goes on without it
+        last = await local.eventually(written)
+        await local.eventually(trimmed)
+        local.launcher = local.again()
+    assert kept[-1] <= 3 * most
+
+    async def read() -> list[int] | None:
+        tail = await local.launcher.logs(ref, "renderer", LogStream.STDOUT, 200_000)
+        return [int(line[:20]) for line in tail.split(b"\n")[1:-1]] or None
+
+    numbers = await local.eventually(read)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert numbers[-1] >= last
+
+
+def without_holes(folder: Path) -> Path:
+    """Return a supervisor whose C library refuses to make holes."""
+    program = folder / "supervisor.py"
+    source = Path(local_supervisor.__file__)
+    program.write_text(
+        "import ctypes, runpy, sys\n"
+        "ctypes.CDLL = lambda _: type('libc', (), {'fallocate': lambda *_: -1})()\n"
+        f"sys.argv[0] = {str(source)!r}\n"
+        f"runpy.run_path({str(source)!r}, run_name='__main__')\n"
+    )
+    return program
+
+
 # -- how jobs end -----------------------------------------------------------------------
 
 
@@ -324,6 +384,22 @@ async def refused(rig: LocalRig, launch: Launch) -> EngineRefused:
     return caught.value
 
 
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect the operator's warnings."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] is LogLevel.warn:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
 def with_command(launch: Launch, service: str, *command: str) -> Launch:
     plan: LocalPlan = launch.plan
     services = {**plan.services, service: replace(plan.services[service], command=command)}
@@ -333,12 +409,18 @@ def with_command(launch: Launch, service: str, *command: str) -> Launch:
 @deferred
 async def test_a_missing_program(local: LocalRig) -> None:
     launch = local.launch_services({"backend": "stays", "renderer": "stays"})
-    error = await refused(local, with_command(launch, "renderer", "braynsService", "--uri"))
-    assert error.code == "program_missing"
-    assert "braynsService" in error.detail
-    assert "PATH" in error.detail
-    error = await refused(local, with_command(launch, "renderer", "/nowhere/braynsService"))
-    assert error.code == "program_missing"
+    for command, said in (
+        ("braynsService", "the program braynsService of service renderer is not installed"),
+        ("/nowhere/braynsService", "the program /nowhere/braynsService of service renderer is"),
+    ):
+        with logged() as lines:
+            error = await refused(local, with_command(launch, "renderer", command, "--uri"))
+        assert error.code == "program_missing"
+        assert "The program braynsService of service renderer is not" in error.detail
+        assert "/" not in error.detail + error.native  # of the machine users are told nothing
+        (line,) = lines
+        assert said in line
+        assert ("PATH (/" in line) is (command == "braynsService")
 
 
 @deferred

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from tests.launchers.slurm_rig import SERVICE, SlurmRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused, EngineUnreachable
-from vsmgate.launchers.local_supervisor import members
+from vsmgate.launchers.local_processes import members
 from vsmgate.launchers.slurm_ref import SlurmRef
 from vsmgate.model import LogStream, Phase, Secret, Service, Usecase, tag_of
 from vsmgate.testing.deferreds import deferred, gather

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.rig import Gateway
 from tests.e2e.test_demo import draw
 from tests.launchers.slurm_rig import SlurmRig
-from vsmgate.launchers.local_supervisor import members
+from vsmgate.launchers.local_processes import members
 from vsmgate.shipped import conf_folder
 
 STATES = ["requested", "queued", "starting", "running", "ready"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import Request, datetimeToString
 
@@ -34,6 +34,9 @@ from vsmgate.line_limit import LineLimit
 __all__ = ["AccessLine", "ApiSite"]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+#: Routes whose good answers are no lines of the log (at debug they are).
+PROBES = {"/healthz", "/readyz", "/metrics"}
 
 
 class AccessLine(NamedTuple):
@@ -172,8 +175,11 @@ class ApiSite(ServerFactory[ApiChannel]):
 
     def _line(self, line: AccessLine) -> None:
         self._metrics.request(line.route, line.method, line.status, line.seconds)
-        if line.subject or self.strangers.allows():
-            self._log.info("{access}", access=line)
+        # What machines ask every few seconds would bury the rest.
+        quiet = line.route in PROBES and line.status < 400
+        level = LogLevel.debug if quiet else LogLevel.info
+        if line.subject or quiet or self.strangers.allows():
+            self._log.emit(level, "{access}", access=line)
 
     def _tell_unwritten(self, count: int) -> None:
         self._log.info("{count} more requests without an identity were not written", count=count)

@@ -7,7 +7,7 @@ jobs leave it: the store answers for those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vsmgate.config import JobsConfig
+from vsmgate.errors import StoreUnavailable
+from vsmgate.grants import Right, Visitor
 from vsmgate.interfaces import IJobStore
 from vsmgate.model import Idempotency, Job, Quota
 
@@ -34,6 +36,8 @@ class JobBook:
         self._revision = 0
         self._watchers: list[Callable[[Job], None]] = []
         self._waiting: dict[str, list[Deferred[None]]] = {}
+        #: Why the store could not be written when that was tried last; empty when it could.
+        self.trouble = ""
 
     async def load(self) -> None:
         """Read the live jobs from the store."""
@@ -104,7 +108,7 @@ class JobBook:
     async def _add(
         self, job: Job, quota: Quota, idempotency: Idempotency | None
     ) -> tuple[Job, bool]:
-        job, new = await self._store.add(job, quota, idempotency)
+        job, new = await self._written(self._store.add(job, quota, idempotency))
         self._note(job)
         return job, new
 
@@ -123,9 +127,24 @@ class JobBook:
         return await _seen_through(self._update(job_id, change))
 
     async def _update(self, job_id: str, change: Callable[[Job], Job]) -> Job:
-        job = await self._store.update(job_id, change)
+        job = await self._written(self._store.update(job_id, change))
         self._note(job)
         return job
+
+    async def try_store(self, process: str, now: float) -> None:
+        """Write something of no consequence; fail with `StoreUnavailable`."""
+        nobody = Visitor("", "", Right.VIEW, now)
+        await self._written(self._store.attend(process, {"-": [nobody]}, now))
+
+    async def _written(self, work: Awaitable[T]) -> T:
+        """Return what came of writing to the store, and note whether it could be written."""
+        try:
+            result = await work
+        except StoreUnavailable as error:
+            self.trouble = error.detail
+            raise
+        self.trouble = ""
+        return result
 
     async def touch(self, activity: Mapping[str, float]) -> None:
         """Store when clients last sent data."""

@@ -70,6 +70,7 @@ class JobDesk:
         doctor: Doctor,
         permissions: Permissions | None = None,
         revocations: Revocations | None = None,
+        unfit: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._book = book
         self._store = store
@@ -84,6 +85,7 @@ class JobDesk:
         self._config = config
         self._clock = clock
         self._wall = wall
+        self._unfit = unfit
         permissions = permissions or Permissions(AccessConfig())
         self.administers = permissions.administers
         starter = Starter(book, drivers, usecases, permissions, config, quota, clock, wall)
@@ -220,10 +222,10 @@ class JobDesk:
 
         Strangers read it; what an engine said is for administrators, and in the log.
         """
+        away = (driver for driver in self._drivers.values() if driver.stale_since is not None)
         return [
-            f"The engine {driver.name} cannot be reached."
-            for driver in self._drivers.values()
-            if driver.stale_since is not None
+            *self._unfit(),
+            *(f"The engine {driver.name} cannot be reached." for driver in away),
         ]
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:

@@ -15,12 +15,16 @@ from vsmgate.errors import GatewayError
 __all__ = ["Ticker"]
 
 
+#: Seconds between two lines about one thing that fails again and again.
+REMINDER = 600.0
+
+
 class Ticker(Service):
     """Runs a coroutine function, waits as long as it says, and runs it again.
 
-    ``body`` returns the seconds until its next run; when it fails, that is logged and
-    it runs again after ``after_failure`` seconds. `nudge` makes the next run come at
-    once. Stopping cancels a run under way and waits for its end.
+    ``body`` returns the seconds until its next run; when it fails, that is logged (once,
+    then every `REMINDER` seconds) and it runs again after ``after_failure`` seconds. `nudge`
+    makes the next run come at once. Stopping cancels a run under way and waits for its end.
     """
 
     _log = Logger()
@@ -39,6 +43,8 @@ class Ticker(Service):
         self._run: Deferred[None] | None = None
         self._call: IDelayedCall | None = None
         self._again = False
+        self._failing_since: float | None = None
+        self._told_at = 0.0
 
     def startService(self) -> None:
         """Run for the first time, in the next turn."""
@@ -93,14 +99,35 @@ class Ticker(Service):
         delay = self._after_failure
         try:
             delay = await self._body()
+            self._recovered()
         except CancelledError:
             pass
         except GatewayError as error:  # of the world, not of our code: a line is enough
-            self._log.warn("{name} failed, it goes on: {error}", name=self.name, error=str(error))
+            if self._news():
+                said = str(error)
+                self._log.warn("{name} failed, it goes on: {error}", name=self.name, error=said)
         except Exception:
-            self._log.failure("{name} failed; it goes on", name=self.name)
+            if self._news():
+                self._log.failure("{name} failed; it goes on", name=self.name)
         finally:
             self._run = None
         if self.running:
             again, self._again = self._again, False
             self._schedule(0 if again else delay)
+
+    def _news(self) -> bool:
+        """Note a failure; return whether to tell of it: at first, and then now and then."""
+        now = self._clock.seconds()
+        first = self._failing_since is None
+        if first:
+            self._failing_since = now
+        if first or now - self._told_at >= REMINDER:
+            self._told_at = now
+            return True
+        return False
+
+    def _recovered(self) -> None:
+        if self._failing_since is not None:
+            seconds = self._clock.seconds() - self._failing_since
+            self._failing_since = None
+            self._log.info("{name} works again, after {s:.0f} s", name=self.name, s=seconds)

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess, IReactorThreads, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from vsmgate.errors import (
@@ -40,15 +41,16 @@ from vsmgate.interfaces import (
     IExtendable,
     ILauncher,
     ILauncherFactory,
+    ILister,
     ITargets,
 )
 from vsmgate.launchers import local_supervisor
 from vsmgate.launchers.local_check import check_machine
-from vsmgate.launchers.local_folder import JobFolder
+from vsmgate.launchers.local_folder import LONGEST_TAIL, JobFolder
 from vsmgate.launchers.local_ports import Ports
+from vsmgate.launchers.local_processes import look, members, send
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, refusal
 from vsmgate.launchers.local_request import Count, LocalPlan, check_plan, make_request
-from vsmgate.launchers.local_supervisor import look, members, send
 from vsmgate.launchers.local_table import JobTable, supervisor
 from vsmgate.model import JOB_ID, Launch, LogStream, Observation, Usecase, tag_of
 
@@ -68,7 +70,7 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ``grace``: seconds between SIGTERM and SIGKILL. ``inherit``: names of the gateway's
     environment variables that jobs get; no others. ``bind``: the address that services are
     told to bind, and are dialled at. ``cpus``, ``memory`` (octets): of each job whose use
-    case does not say.
+    case does not say. ``max_output``: of each output of each service the last octets are kept.
     """
 
     grace: Annotated[float, Meta(ge=0)] = 10.0
@@ -76,6 +78,7 @@ class LocalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "127.0.0.1"
     cpus: Count | None = None
     memory: Count | None = None
+    max_output: Annotated[int, Meta(ge=LONGEST_TAIL)] = 16 * 1024 * 1024
 
 
 @implementer(ILauncherFactory, ITargets)
@@ -113,9 +116,11 @@ class LocalLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher, IExtendable, IEngineCheck)
+@implementer(ILauncher, IExtendable, IEngineCheck, ILister)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
+
+    _log = Logger()
 
     def __init__(
         self, settings: LocalSettings, context: Context, environment: Mapping[str, str]
@@ -201,6 +206,15 @@ class LocalLauncher:
             raise EngineUnreachable(f"The new limit cannot be kept: {error.strerror}.") from None
         send(found, signal.SIGHUP)
 
+    # -- ILister -----------------------------------------------------------------------
+
+    @property
+    def remedy(self) -> str:
+        return f"vsmgate local-jobs {self._context.state_dir} --end JOB ends one"
+
+    async def running(self) -> Collection[str]:
+        return [known.record.tag for known in self._table.running()]
+
     # -- IEngineCheck ------------------------------------------------------------------
 
     async def check_engine(self) -> Sequence[str]:
@@ -224,6 +238,7 @@ class LocalLauncher:
                 config_dir=self._context.config_dir,
                 cpus=self._settings.cpus,
                 memory=self._settings.memory,
+                max_output=self._settings.max_output,
             )
         folder.write_request(request)
         argv = [sys.executable, "-I", "-S", local_supervisor.__file__, str(folder.path)]
@@ -246,8 +261,10 @@ class LocalLauncher:
         for process in members(tag):  # only a supervisor that was killed leaves any
             send(process, signal.SIGKILL)
         native = folder.tail("supervisor.log", 2048).decode("utf-8", "replace")
+        if native:  # it may name paths: not for users
+            self._log.warn("the supervisor of {job}: {said}", job=folder.job_id, said=native)
         self._table.discard(folder)
-        raise refusal(cause or Cause("refused", detail="its supervisor failed"), native)
+        raise refusal(cause or Cause("refused", detail="its supervisor failed"))
 
     async def _settled_record(self, folder: JobFolder) -> Record | None:
         """Return the record of a job, which a supervisor may be about to write."""

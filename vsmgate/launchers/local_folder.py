@@ -7,8 +7,8 @@
     lifetime        another time limit; from the gateway
     record.json     what runs, and how it ended; from the supervisor
     supervisor.log  what went wrong with the supervisor itself
-    NAME.stdout     outputs of each service; a service's name has no dot
-    NAME.stderr
+    NAME.stdout     outputs of each service; a service's name has no dot. Of long ones the
+    NAME.stderr     beginning is a hole (``max_output`` of the launcher)
     work/           the job's own: ``{directory}``, and where its services start
 
 Folders have mode 0700, files 0600. Everything here is small or bounded, but `remove`.
@@ -26,18 +26,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from twisted.logger import Logger
 
 from vsmgate.errors import EngineUnreachable
+from vsmgate.launchers.local_files import write_whole
 from vsmgate.launchers.local_record import Record
-from vsmgate.launchers.local_supervisor import write_whole
 
-__all__ = ["JobFolder"]
+__all__ = ["LONGEST_TAIL", "JobFolder"]
 
-_LONGEST_TAIL = 1024 * 1024
+#: Octets of an output that are shown, at most.
+LONGEST_TAIL = 1024 * 1024
 
 
 class JobFolder:
     """Reads and writes the files of one job."""
+
+    _log = Logger()
 
     def __init__(self, jobs: Path, job_id: str) -> None:
         self.job_id = job_id
@@ -90,7 +94,10 @@ class JobFolder:
         except msgspec.DecodeError:  # the machine lost its power; it is as if it were not there
             return None
         except OSError as error:
-            raise EngineUnreachable(f"{path} cannot be read: {error.strerror}.") from None
+            self._log.warn("{path} cannot be read: {error}", path=path, error=error.strerror)
+            raise EngineUnreachable(
+                f"What is kept of job {self.job_id} cannot be read: {error.strerror}."
+            ) from None
         return self._record
 
     def write_record(self, record: Record) -> None:
@@ -115,7 +122,7 @@ class JobFolder:
         try:
             with (self.path / name).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                octets = min(octets, size, _LONGEST_TAIL)
+                octets = min(octets, size, LONGEST_TAIL)
                 file.seek(size - octets)
                 return file.read(octets)
         except FileNotFoundError:

@@ -91,12 +91,10 @@ def observation(record: Record, last_words: Callable[[str], str]) -> Observation
     return Observation(Phase.RUNNING, endpoints=endpoints, end_time=end_time)
 
 
-def refusal(cause: Cause, native: str = "") -> EngineRefused:
+def refusal(cause: Cause) -> EngineRefused:
     """Return the error for a service that could not be started."""
     whose = f"The program of service {cause.service}" if cause.service else "The job"
-    return EngineRefused(
-        f"{whose} could not be started: {cause.detail}.", code="program_unusable", native=native
-    )
+    return EngineRefused(f"{whose} could not be started: {cause.detail}.", code="program_unusable")
 
 
 def _reason(record: Record, last_words: Callable[[str], str]) -> Reason:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from twisted.logger import Logger
 
 from vsmgate.errors import EngineRefused
 from vsmgate.launchers.plan_services import wrong_services
@@ -22,6 +23,9 @@ from vsmgate.templates import (
 )
 
 __all__ = ["Count", "LocalPlan", "LocalService", "check_plan", "choose_cpus", "make_request"]
+
+_log = Logger()
+_TELL = "Tell the operator: the gateway's log knows more."
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -66,12 +70,14 @@ def make_request(
     config_dir: Path,
     cpus: int | None = None,
     memory: int | None = None,
+    max_output: int,
 ) -> dict[str, Any]:
     """Return ``request.json`` of a job.
 
     ``cpus`` and ``memory`` are limits of jobs whose use case has none of its own.
     Fails with `EngineRefused` when a program (``program_missing``) or a directory
-    (``directory_missing``) is not there, and with `BadParameters`.
+    (``directory_missing``) is not there, and with `BadParameters`. Users see that, so paths
+    of this machine are in the log only.
     """
     plan: LocalPlan = launch.plan
     endpoints = {name: Endpoint(host, port) for name, port in ports.items()}
@@ -100,8 +106,12 @@ def make_request(
         own |= {"VSMGATE_SERVICE": name, "VSMGATE_PORT": str(ports[name])}
         directory = str(config_dir / how.directory) if how.directory else str(work)
         if not os.path.isdir(directory):
+            _log.warn(
+                "{name} cannot start in {folder}: no such folder", name=name, folder=directory
+            )
             raise EngineRefused(
-                f"Service {name} is to start in {directory}, which is no folder here.",
+                f"The folder where service {name} is to start is not on the gateway's machine. "
+                f"{_TELL}",
                 code="directory_missing",
             )
         services[name] = {
@@ -119,6 +129,7 @@ def make_request(
         "grace": grace,
         "cpus": choose_cpus(plan.cpus or cpus),
         "memory": plan.memory or memory,
+        "max_output": max_output,
         "services": services,
     }
 
@@ -150,9 +161,16 @@ def _program(service: str, name: str, path: str | None, directory: str) -> str:
         found = shutil.which(name, path=path)
         looked = f"it is in no folder of the job's PATH ({path})"
     if found is None:
+        _log.warn(
+            "the program {program} of service {name} is not installed on this machine: {looked}; "
+            "install it, or write its full path in the use case",
+            program=name,
+            name=service,
+            looked=looked,
+        )
         raise EngineRefused(
-            f"The program {name} of service {service} is not installed on this machine: {looked}. "
-            f"Install it, or write its full path in the use case.",
+            f"The program {os.path.basename(name)} of service {service} is not installed on the "
+            f"gateway's machine. {_TELL}",
             code="program_missing",
         )
     return found

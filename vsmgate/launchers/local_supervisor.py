@@ -9,9 +9,10 @@ Run as ``python -I -S local_supervisor.py FOLDER`` with descriptor 3 open on the
    their start times, and then closes its standard output: whoever started it knows;
 3. waits until a service exits, the time limit is over (``lifetime``, read again on SIGHUP),
    they need too much memory, or SIGTERM; then all processes of the job get SIGTERM and
-   after the grace time SIGKILL, and the record says what happened.
+   after the grace time SIGKILL, and the record says what happened. Meanwhile it gives the
+   disk back what the services wrote before their last octets.
 
-Standard library only, to start quickly. The gateway imports functions from here.
+Standard library only (and two modules that need no more), to start quickly.
 """
 
 from __future__ import annotations
@@ -21,101 +22,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["Process", "boot_id", "look", "members", "send", "write_whole"]
+if __name__ == "__main__":  # with -I nothing but the standard library is found
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from vsmgate.launchers.local_files import keep_last, write_whole
+from vsmgate.launchers.local_processes import boot_id, look, members, memory, send
+
+__all__: list[str] = []
 
 WATCHED = {signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
-
-
-class Process(NamedTuple):
-    """A live process. ``start``: clock ticks since boot; with it a pid is unique."""
-
-    pid: int
-    session: int
-    start: int
-
-
-def look(pid: int) -> Process | None:
-    """Return the process ``pid`` of now; None when there is none, or a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything; proc(5) counts fields from 1.
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return Process(pid, int(fields[3]), int(fields[19]))
-
-
-def boot_id() -> str:
-    """Return what changes with every start of the machine; empty where nothing says so."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def members(tag: str, session: int | None = None) -> Iterator[Process]:
-    """Yield a job's live processes, without this one: in its session, or with its tag."""
-    mark = f"VSMGATE_TAG={tag}".encode("ascii")
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        found = look(int(name))
-        if found is None:
-            continue
-        if session is not None and found.session == session:
-            yield found
-            continue
-        try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                environment = file.read()
-        except OSError:  # gone, or somebody else's
-            continue
-        if mark in environment.split(b"\0"):
-            yield found
-
-
-def memory(process: Process) -> int:
-    """Return the octets that a process has for itself: not those of files, nor shared ones."""
-    try:
-        with open(f"/proc/{process.pid}/statm", "rb") as file:
-            resident, shared = map(int, file.read().split()[1:3])
-    except (OSError, ValueError):  # gone
-        return 0
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
-
-
-def send(process: Process, number: int) -> bool:
-    """Send a signal to exactly this process; return whether it was there to get it."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        # The descriptor pins whoever has the pid now; only then is it compared.
-        now = look(process.pid)
-        if now is None or now.start != process.start:
-            return False
-        signal.pidfd_send_signal(descriptor, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Put ``data`` in place at once; readers see the old file or the new one. Mode 0600."""
-    new = f"{path}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    os.replace(new, path)
+#: Seconds between two looks at what the job uses.
+TICK = 1.0
 
 
 class Supervisor:
@@ -209,7 +128,8 @@ class Supervisor:
                 if not self.read_lifetime():
                     return {"kind": "walltime"}
                 continue
-            got = signal.sigtimedwait(WATCHED, min(left, 1.0 if most else 3600.0))
+            got = signal.sigtimedwait(WATCHED, min(left, TICK))
+            self.keep_outputs_small()
             if got is None:
                 continue
             if got.si_signo == signal.SIGCHLD:
@@ -233,7 +153,8 @@ class Supervisor:
                 send(process, number)
             limit = time.monotonic() + patience
             while (rest := limit - time.monotonic()) > 0 and self.alive():
-                signal.sigtimedwait(WATCHED, min(rest, 1.0 if self.names else 0.1))
+                signal.sigtimedwait(WATCHED, min(rest, TICK if self.names else 0.1))
+                self.keep_outputs_small()
                 self.reap()
             # What withstands even SIGKILL sits in the kernel: go on asking, not too often.
             number, patience = signal.SIGKILL, 1.0
@@ -260,6 +181,13 @@ class Supervisor:
             self.record["services"][name]["status"] = os.waitstatus_to_exitcode(status)
             exited.append(name)
         return exited
+
+    def keep_outputs_small(self) -> None:
+        """Keep the last octets of what each service wrote."""
+        for name in self.request["services"]:
+            for stream in ("stdout", "stderr"):
+                path = os.path.join(self.folder, f"{name}.{stream}")
+                keep_last(path, self.request["max_output"])
 
     def read_lifetime(self) -> bool:
         """Take over a new time limit; return whether there was one."""

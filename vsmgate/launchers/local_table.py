@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,9 @@ from twisted.logger import Logger
 
 from vsmgate.launchers.local_folder import JobFolder
 from vsmgate.launchers.local_ports import Ports
+from vsmgate.launchers.local_processes import Process, boot_id, look, members, send
 from vsmgate.launchers.local_record import Cause, LocalRef, Record, observation
-from vsmgate.launchers.local_supervisor import Process, boot_id, look, members, send
-from vsmgate.model import Observation, Phase
+from vsmgate.model import JOB_ID, Observation, Phase
 
 __all__ = ["JobTable", "Known", "supervisor"]
 
@@ -58,6 +59,20 @@ class JobTable:
         if record is None or (record.pid, record.start) != (parsed.pid, parsed.start):
             return None
         return Known(folder, record)
+
+    def running(self) -> list[Known]:
+        """Return the jobs that run, known to anybody or not; reads all folders."""
+        try:
+            names = sorted(os.listdir(self._path))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in filter(JOB_ID.fullmatch, names):
+            folder = JobFolder(self._path, name)
+            record = folder.record()
+            if record is not None and not record.ended and supervisor(record) is not None:
+                found.append(Known(folder, record))
+        return found
 
     def observe(self, ref: str) -> Observation:
         """Return what a poll says of ``ref``."""

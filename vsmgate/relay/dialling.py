@@ -6,13 +6,13 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectBindError, ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from vsmgate.errors import BadHandshake, GatewayError, ServiceRefused, ServiceTimeout
+from vsmgate.errors import BadHandshake, GatewayError, ServiceRefused, ServiceTimeout, Unavailable
 from vsmgate.hands.dialling import Dialler
 from vsmgate.heads import ResponseHead, response_reader
 from vsmgate.relay.desk import Target
@@ -118,6 +118,8 @@ async def dial(dialler: Dialler, target: Target, seconds: float) -> ServiceLeg:
         raise late from None
     except DNSLookupError:
         raise ServiceRefused("The service's host has no address.") from None
+    except ConnectBindError:  # no socket could be had: too many are open
+        raise Unavailable("The gateway has as many connections as it can.") from None
     except ConnectError:
         raise ServiceRefused("Nothing accepts connections where the service should be.") from None
     assert isinstance(leg, ServiceLeg)

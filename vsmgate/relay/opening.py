@@ -283,8 +283,10 @@ class Opening:
         self._refuse(error)
 
     def _refuse(self, error: GatewayError) -> None:
-        self._hall.refused(self._passage, error)
-        self._say(render_refusal(error, self._passage.request_id))
+        try:
+            self._hall.refused(self._passage, error)
+        finally:  # whatever becomes of the records, the client is not left waiting
+            self._say(render_refusal(error, self._passage.request_id))
 
     def _say(self, octets: bytes) -> None:
         self._over = True

@@ -18,6 +18,7 @@ from vsmgate.doorstep import Doorstep
 from vsmgate.errors import Forbidden, GatewayError, Unauthenticated, Unavailable
 from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
+from vsmgate.hands.descriptors import room_for_pairs
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
@@ -29,7 +30,7 @@ from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
 from vsmgate.relay.opening import Opening
 from vsmgate.relay.patrol import Patrol
-from vsmgate.relay.places import Places
+from vsmgate.relay.places import Places, Shared
 from vsmgate.relay.route import origins_of
 from vsmgate.relay.tunnel import Ending, Tunnel, TunnelLimits
 
@@ -46,7 +47,7 @@ class RelayService(Service):
 
     ``reactor`` provides TCP, time and name resolution; ``dialler`` reaches services,
     and with ``certificates`` the listener speaks TLS. ``listener``: the descriptor of a
-    listening socket to take instead of an own one.
+    listening socket to take instead of an own one. ``others``: see `Places`.
     Starting fails with `twisted.internet.error.CannotListenError` where the port cannot be had.
     """
 
@@ -62,6 +63,7 @@ class RelayService(Service):
         certificates: Certificates | None = None,
         listener: int | None = None,
         door: Door | None = None,
+        others: Shared | None = None,
     ) -> None:
         self.reactor = reactor
         self.dialler = dialler or Dialler(reactor)
@@ -69,7 +71,7 @@ class RelayService(Service):
         self._listener = listener
         self.config = config
         self.desk = desk
-        self.places = Places(config.max_per_user)
+        self.places = Places(config.max_per_user, others)
         self.limits = TunnelLimits(
             stall_timeout=config.stall_timeout,
             dead_peer_timeout=config.dead_peer_timeout,
@@ -82,6 +84,7 @@ class RelayService(Service):
         self._door = door or Door()
         self._journal = Journal(reactor, observer or Unobserved(), self._door.audit)
         self._listening: IListeningPort | None = None
+        self._most = config.max_connections
         self._openings: dict[Opening, Callable[[], None]] = {}
         self._doorstep = Doorstep(
             config.max_unauthenticated, config.max_unauthenticated_per_address, self.trusted
@@ -134,7 +137,7 @@ class RelayService(Service):
     def entered(self, opening: Opening, peer: str) -> GatewayError | None:
         """Count a new connection from ``peer``; returns why there is no room for it."""
         error: GatewayError | None = None
-        full = len(self._openings) + len(self._passages) >= self.config.max_connections
+        full = len(self._openings) + len(self._passages) >= self._most
         self._openings[opening] = _nothing
         try:
             self._openings[opening] = self._doorstep.enter(peer)
@@ -206,6 +209,14 @@ class RelayService(Service):
     def _listen(self) -> None:
         if self._listening is None:
             config = self.config
+            self._most = min(config.max_connections, room_for_pairs())
+            if self._most < config.max_connections:
+                self._log.warn(
+                    "room for {most} connections, not for max_connections = {wanted}: "
+                    "this process may not open more files (ulimit -n, LimitNOFILE)",
+                    most=self._most,
+                    wanted=config.max_connections,
+                )
             factory = behind_proxy(
                 tls_layer(Listener(self), self._certificates, self.reactor),
                 config.proxy_protocol,
