@@ -1,6 +1,10 @@
 """What this process knows of the submissions of one launcher's jobs; in memory only.
 
 After a restart nothing is known, so every job without an engine ref is in doubt.
+
+An engine may take a job late: after the gateway gave up waiting for its word, or was killed,
+and after the engine was asked for the job and did not know it. So a job stays in doubt for a
+while after every attempt whose outcome is not known, even when a later one succeeded.
 """
 
 from __future__ import annotations
@@ -16,14 +20,19 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """``shortest``: seconds between two attempts at one job; `backoff` makes them more."""
+    """``shortest``: seconds between two attempts at one job; `backoff` makes them more.
 
-    def __init__(self, shortest: float, clock: IReactorTime) -> None:
+    ``late``: seconds for which a job stays in doubt.
+    """
+
+    def __init__(self, shortest: float, late: float, clock: IReactorTime) -> None:
         self._shortest = shortest
+        self._late = late
         self._clock = clock
         self._untried: set[str] = set()
         self._settling: dict[str, list[Deferred[None]]] = {}
         self._retries: dict[str, tuple[int, float]] = {}
+        self._doubts: dict[str, float] = {}
 
     def new(self, job_id: str) -> None:
         """Note a job that the engine was never asked to take."""
@@ -43,6 +52,15 @@ class Attempts:
         failures = self._retries.get(job_id, (0, 0.0))[0] + 1
         at = self._clock.seconds() + backoff(self._shortest, failures)
         self._retries[job_id] = failures, at
+        self.doubt(job_id)
+
+    def doubt(self, job_id: str) -> None:
+        """Note that the engine may yet take a job that it was asked to take before."""
+        self._doubts[job_id] = self._clock.seconds() + self._late
+
+    def doubtful(self, job_id: str) -> bool:
+        """Return whether the engine may yet take the job, or take it once more."""
+        return self._clock.seconds() < self._doubts.get(job_id, 0.0)
 
     def due(self, job_id: str) -> bool:
         """Return whether it is time to try."""
@@ -54,7 +72,7 @@ class Attempts:
             waiting.callback(None)
 
     def over(self, job_id: str) -> None:
-        """Forget a job, which the engine has or never will."""
+        """Make no more attempts at a job, which the engine has or never will."""
         self._untried.discard(job_id)
         self._retries.pop(job_id, None)
         self.told(job_id)
@@ -63,6 +81,8 @@ class Attempts:
         """Forget the jobs that are not among ``live``: others ended them."""
         for job_id in [i for i in self._retries.keys() | self._untried if i not in live]:
             self.over(job_id)
+        now = self._clock.seconds()
+        self._doubts = {i: until for i, until in self._doubts.items() if i in live and until > now}
 
     async def settled(self, job_id: str, seconds: float) -> None:
         """Wait for the first word on a job, at most ``seconds``."""

@@ -2,8 +2,10 @@
 
 Each submission is a task of its own, a few at a time. What the engine was asked to take
 and nobody knows whether it did is looked for before it is submitted again; a pass may be
-cut short at any point and the next one goes on from what is stored. So a crash between any
-two lines leads to exactly one engine job per accepted start.
+cut short at any point and the next one goes on from what is stored. An engine may also take
+a job late, when it was asked again already: so what is in doubt is looked for a while longer,
+and the launcher ends all but one. So a crash between any two lines leads to exactly one
+engine job per accepted start.
 
 A job whose use case names more launchers moves on to the next only while it is certain
 that this engine has no job of it: it was never asked, or said no the first time.
@@ -22,6 +24,7 @@ from twisted.python.failure import Failure
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable, GatewayError, NoSuchJob
+from vsmgate.interfaces import IAbandoning
 from vsmgate.jobs import changes
 from vsmgate.jobs.attempts import Attempts
 from vsmgate.jobs.book import JobBook
@@ -63,7 +66,7 @@ class Submitter(MultiService):
     ) -> None:
         super().__init__()
         self.peers: dict[str, Callable[[Job], None]] = {}
-        self.attempts = Attempts(config.poll_fastest, clock)
+        self.attempts = Attempts(config.poll_fastest, config.engine_timeout, clock)
         self._line = line
         self._launches = launches
         self._book = book
@@ -74,6 +77,15 @@ class Submitter(MultiService):
         self._tasks: dict[str, Deferred[None]] = {}
         self.ticker = Ticker(f"submitter {line.name}", self._tick, clock)
         self.ticker.setServiceParent(self)
+
+    def startService(self) -> None:
+        """Begin with what the last gateway may have asked the engine to take."""
+        recent = self._wall() - self._config.engine_timeout
+        for job in self._book.live():
+            asked = job.engine_ref is None or (job.timings.submitted_at or 0.0) > recent
+            if asked and not self.attempts.untried(job.id):
+                self.attempts.doubt(job.id)
+        super().startService()
 
     def stopService(self) -> Deferred[Any]:
         """Cancel what is under way: the next gateway looks for those jobs."""
@@ -101,33 +113,44 @@ class Submitter(MultiService):
             found = await self._line.query(lambda: self._line.launcher.find(tags))
         except EngineError as error:
             for job in jobs:
-                await self._wait_on(job, error)
+                if self.attempts.doubtful(job.id):
+                    self.attempts.doubt(job.id)
+                if job.engine_ref is None:
+                    await self._wait_on(job, error)
             return max(self._config.poll_fastest, self._line.pause())
         for job in jobs:
             await self._place(job.id, found.get(job.tag))
-        return self._config.poll_fastest
+        lacking = any(job.engine_ref is None for job in self._waiting())
+        return self._config.poll_fastest if lacking else self._config.poll_interval
 
     async def _place(self, job_id: str, ref: str | None) -> None:
         """Go on with a job that was looked for, and found as ``ref`` or not."""
         job = self._book.get(job_id)
-        if job is None or job.engine_ref is not None:
+        if job is None or (job.engine_ref is not None and ref in (None, job.engine_ref)):
             self.attempts.over(job_id)
+        elif job.engine_ref is not None and ref is not None:
+            self._log.warn("job {job} is {ref} from now on", job=job_id, ref=ref)
+            await self._book.update(job_id, lambda j: changes.renamed(j, ref))
         elif ref is not None:
             self._log.info("job {job} found as {ref}", job=job_id, ref=ref)
             await self._note_ref(job_id, ref)
         elif job.state is State.STOPPING:
-            await self._end(job_id, NEVER_TAKEN)
+            if not self.attempts.doubtful(job_id):
+                await self._abandon(job)
         elif self.attempts.due(job_id):
             self._begin(job_id)
         else:
             self.attempts.told(job_id)
 
     def _waiting(self) -> Collection[Job]:
-        """Return this launcher's jobs that have no ref and no task; held ones must wait."""
+        """Return this launcher's jobs in doubt, or without a ref, that have no task.
+
+        Held ones must wait.
+        """
         return [
             job
             for job in self._book.live()
-            if job.engine_ref is None
+            if (job.engine_ref is None or self.attempts.doubtful(job.id))
             and job.usecase.launcher == self._line.name
             and not job.held
             and job.id not in self._tasks
@@ -197,6 +220,7 @@ class Submitter(MultiService):
             self._log.failure("{name} failed to submit {job}", name=line.name, job=job.id)
             broken = Reason("launcher_failed", f"The launcher {line.name} failed; see the log.")
             await self._book.update(job.id, lambda j: changes.stopping(j, broken, self._wall()))
+            self.attempts.doubt(job.id)
             self.attempts.told(job.id)
             self.ticker.nudge()
         else:
@@ -247,6 +271,13 @@ class Submitter(MultiService):
         await self._book.update(job_id, lambda job: changes.submitted(job, ref, self._wall()))
         self.attempts.over(job_id)
         self._placed()
+
+    async def _abandon(self, job: Job) -> None:
+        """End a job that its engine never took, though it may have been asked to."""
+        launcher = self._line.launcher
+        if IAbandoning.providedBy(launcher):
+            await self._line.ask(launcher.abandon(job.tag))
+        await self._end(job.id, NEVER_TAKEN)
 
     async def _end(self, job_id: str, reason: Reason) -> None:
         now = self._wall()

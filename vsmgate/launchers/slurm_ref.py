@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from vsmgate.model import JOB_ID
+from vsmgate.launchers.slurm_answers import SlurmJob
+from vsmgate.launchers.slurm_reasons import phase_of
+from vsmgate.model import JOB_ID, Phase
 
-__all__ = ["USER", "SlurmRef"]
+__all__ = ["USER", "SlurmRef", "refs_of"]
 
 #: The name of an account.
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -34,3 +37,23 @@ class SlurmRef(NamedTuple):
 
     def __str__(self) -> str:
         return ":".join([str(self.number), self.job_id, *filter(None, [self.user])])
+
+
+def refs_of(
+    jobs: Iterable[SlurmJob], ids: Mapping[str, str], *, own: bool
+) -> tuple[dict[str, SlurmRef], list[SlurmRef]]:
+    """Return tag -> ref of its job, and the refs of others that have not ended.
+
+    ``ids``: tag -> job id. ``own``: they run as the gateway's user. There are others when
+    Slurm took a submission late. The one that runs counts, as it has the job's folder, or
+    the first. What another user gives our tag is not ours to end.
+    """
+    found: dict[str, SlurmRef] = {}
+    doubles = []
+    for job in sorted(jobs, key=lambda job: (phase_of(job) is not Phase.RUNNING, job.number)):
+        if job.name in ids and (own or USER.fullmatch(job.user)):
+            ref = SlurmRef(job.number, ids[job.name], "" if own else job.user)
+            first = found.setdefault(job.name, ref)
+            if ref != first and ref.user == first.user and phase_of(job) is not Phase.ENDED:
+                doubles.append(ref)
+    return found, doubles
