@@ -80,7 +80,11 @@ async def test_a_request_alone_is_no_job(local: LocalRig) -> None:
     folder.make()
     folder.write_request({"tag": "of an attempt that came to nothing"})
     assert await local.launcher.find([launch.tag]) == {}
+    await local.launcher.abandon(launch.tag)
+    assert not folder.path.exists()
+    await local.launcher.abandon(launch.tag)
     ref = await local.launcher.submit(launch)
+    await local.launcher.abandon(launch.tag)
     await local.until(ref, Phase.RUNNING)
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
+from vsmgate.launchers.kubernetes_pod import render_secret
 from vsmgate.model import LogStream, Phase, Service, Usecase
 from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
@@ -61,6 +62,21 @@ async def test_services_answer_where_it_says_and_get_values_literally(
     assert SECRET not in json.dumps(everything.list("events", "", Selector()))
     await kubernetes.launcher.cancel(ref)
     assert everything.list("secrets", "", Selector()) == []
+
+
+@deferred
+async def test_what_a_cut_short_submit_left_is_removed(kubernetes: KubernetesRig) -> None:
+    launch = launch_of(kubernetes.launch().usecase, secret=SECRET)
+    left = render_secret(launch, launch.secret)
+    kubernetes.cluster.objects.create("secrets", kubernetes.cluster.namespace, left)
+    assert kubernetes.names("secrets") == [launch.tag]
+    await kubernetes.launcher.abandon(launch.tag)
+    assert kubernetes.names("secrets") == []
+    await kubernetes.launcher.abandon(launch.tag)
+    await kubernetes.launcher.abandon("kube-root-ca.crt")
+    ref = await kubernetes.launcher.submit(launch)
+    await kubernetes.launcher.abandon(launch.tag)
+    assert kubernetes.names("pods") == kubernetes.names("secrets") == [ref]
 
 
 @deferred

@@ -152,6 +152,21 @@ async def test_a_timeout_of_sbatch_leaves_one_job(slurm: SlurmRig, tmp_path: Pat
 
 
 @deferred
+async def test_of_two_jobs_of_one_tag_one_is_kept(slurm: SlurmRig) -> None:
+    launch = slurm.launch()
+    first = await slurm.launcher.submit(launch)
+    await slurm.until(first, Phase.RUNNING)
+    await slurm.launcher.submit(launch)
+    assert await slurm.launcher.find([launch.tag]) == {launch.tag: first}
+
+    async def one_left() -> bool | None:
+        return True if slurm.left().split() == [str(SlurmRef.parse(first).number)] else None
+
+    await slurm.eventually(one_left)
+    assert await slurm.again().find([launch.tag]) == {launch.tag: first}
+
+
+@deferred
 async def test_jobs_of_their_owners(slurm: SlurmRig) -> None:
     shared = slurm.cluster.folder / "shared"
     shared.mkdir(exist_ok=True)

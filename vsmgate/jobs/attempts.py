@@ -9,7 +9,7 @@ while after every attempt whose outcome is not known, even when a later one succ
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -58,9 +58,16 @@ class Attempts:
         """Note that the engine may yet take a job that it was asked to take before."""
         self._doubts[job_id] = self._clock.seconds() + self._late
 
-    def doubtful(self, job_id: str) -> bool:
-        """Return whether the engine may yet take the job, or take it once more."""
-        return self._clock.seconds() < self._doubts.get(job_id, 0.0)
+    def prolong(self, seconds: float) -> None:
+        """Go on doubting what is in doubt: the engine cannot be asked for so long."""
+        until = self._clock.seconds() + seconds + self._late
+        self._doubts = dict.fromkeys(self.doubts(), until)
+
+    def doubts(self) -> Collection[str]:
+        """Return the jobs that the engine may yet take, or take once more; ended ones too."""
+        now = self._clock.seconds()
+        self._doubts = {job_id: until for job_id, until in self._doubts.items() if until > now}
+        return self._doubts.keys()
 
     def due(self, job_id: str) -> bool:
         """Return whether it is time to try."""
@@ -81,8 +88,6 @@ class Attempts:
         """Forget the jobs that are not among ``live``: others ended them."""
         for job_id in [i for i in self._retries.keys() | self._untried if i not in live]:
             self.over(job_id)
-        now = self._clock.seconds()
-        self._doubts = {i: until for i, until in self._doubts.items() if i in live and until > now}
 
     async def settled(self, job_id: str, seconds: float) -> None:
         """Wait for the first word on a job, at most ``seconds``."""

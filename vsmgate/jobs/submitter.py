@@ -31,7 +31,7 @@ from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.line import Line
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, Launch, Reason
+from vsmgate.model import Job, Launch, Reason, tag_of
 
 __all__ = ["Submitter"]
 
@@ -106,20 +106,23 @@ class Submitter(MultiService):
     async def _tick(self) -> float:
         jobs = self._waiting()
         self.attempts.keep({job.id for job in self._book.live()})
-        if not jobs:
+        ended = [job_id for job_id in self.attempts.doubts() if self._book.get(job_id) is None]
+        tags = [*map(tag_of, ended), *(job.tag for job in jobs)]
+        if not tags:
             return self._config.poll_interval
-        tags = [job.tag for job in jobs]
         try:
             found = await self._line.query(lambda: self._line.launcher.find(tags))
         except EngineError as error:
             for job in jobs:
-                if self.attempts.doubtful(job.id):
-                    self.attempts.doubt(job.id)
                 if job.engine_ref is None:
                     await self._wait_on(job, error)
-            return max(self._config.poll_fastest, self._line.pause())
+            pause = max(self._config.poll_fastest, self._line.pause())
+            self.attempts.prolong(pause)
+            return pause
         for job in jobs:
             await self._place(job.id, found.get(job.tag))
+        for ref in filter(None, map(found.get, map(tag_of, ended))):
+            await self._line.ask(self._line.launcher.cancel(ref))
         lacking = any(job.engine_ref is None for job in self._waiting())
         return self._config.poll_fastest if lacking else self._config.poll_interval
 
@@ -135,7 +138,7 @@ class Submitter(MultiService):
             self._log.info("job {job} found as {ref}", job=job_id, ref=ref)
             await self._note_ref(job_id, ref)
         elif job.state is State.STOPPING:
-            if not self.attempts.doubtful(job_id):
+            if job_id not in self.attempts.doubts():
                 await self._abandon(job)
         elif self.attempts.due(job_id):
             self._begin(job_id)
@@ -147,10 +150,11 @@ class Submitter(MultiService):
 
         Held ones must wait.
         """
+        doubts = self.attempts.doubts()
         return [
             job
             for job in self._book.live()
-            if (job.engine_ref is None or self.attempts.doubtful(job.id))
+            if (job.engine_ref is None or job.id in doubts)
             and job.usecase.launcher == self._line.name
             and not job.held
             and job.id not in self._tasks
@@ -275,8 +279,11 @@ class Submitter(MultiService):
     async def _abandon(self, job: Job) -> None:
         """End a job that its engine never took, though it may have been asked to."""
         launcher = self._line.launcher
-        if IAbandoning.providedBy(launcher):
-            await self._line.ask(launcher.abandon(job.tag))
+        try:
+            if IAbandoning.providedBy(launcher):
+                await self._line.ask(launcher.abandon(job.tag))
+        except EngineError as error:
+            self._log.warn("of {job} something stays: {why}", job=job.id, why=error.detail)
         await self._end(job.id, NEVER_TAKEN)
 
     async def _end(self, job_id: str, reason: Reason) -> None:
