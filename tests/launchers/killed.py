@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import twisted.internet
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.reflect import namedAny
@@ -48,13 +49,17 @@ LATE += ["launchers.kubernetes_client", "launchers.unicore_client"]
 
 
 class Story(msgspec.Struct):
-    """Of which engine, with which settings, what is started, where, at every which line."""
+    """Of which engine, with which settings, what is started, where, at every which line.
+
+    ``late``: seconds for which those that adopt go on looking for what the engine takes late.
+    """
 
     factory: str
     settings: dict[str, Any]
     usecase: Usecase
     state_dir: str
     stride: int
+    late: float = 0.0
 
 
 class Killer:
@@ -94,7 +99,8 @@ async def play(story: Story, number: int, line: int, *, starts: bool) -> None:
     job = next(iter(book.live()), None)
     if not starts and line:
         print("refused" if job is None else "answered" if job.engine_ref else "accepted")
-    config, usecase = JobsConfig(poll_fastest=0.1), story.usecase
+    config = JobsConfig(engine_timeout=story.late or 30.0, poll_fastest=0.1, poll_interval=0.5)
+    usecase = story.usecase
     driver = Driver(
         factory.kind,
         factory.make(msgspec.convert(story.settings, factory.settings), context),
@@ -123,7 +129,9 @@ async def play(story: Story, number: int, line: int, *, starts: bool) -> None:
         job = await book.wait(job, 30.0, reactor)
     killer.begin(0)
     if job is not None and not starts:
-        print(job.id, job.engine_ref)
+        while story.late and job.id in driver.submitter.attempts.doubts():
+            await deferLater(reactor, 0.1)
+        print(job.id, (await book.find(job.id)).engine_ref)
 
 
 def heard(event: dict[str, Any]) -> None:
@@ -168,11 +176,11 @@ def main() -> None:
     namedAny(story.factory)
     number, through = 0, False
     while not through:
-        line = 1 + number * story.stride
+        number += 1
+        line = number * story.stride
         through = run(story, number, line, starts=True)
         if not run(story, number, line, starts=False):
             run(story, number, 0, starts=False)
-        number += 1
 
 
 if __name__ == "__main__":
