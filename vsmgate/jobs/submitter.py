@@ -81,7 +81,7 @@ class Submitter(MultiService):
     def startService(self) -> None:
         """Begin with what the last gateway may have asked the engine to take."""
         recent = self._wall() - self._config.engine_timeout
-        for job in self._book.live():
+        for job in self._mine():
             asked = job.engine_ref is None or (job.timings.submitted_at or 0.0) > recent
             if asked and not self.attempts.untried(job.id):
                 self.attempts.doubt(job.id)
@@ -145,20 +145,16 @@ class Submitter(MultiService):
         else:
             self.attempts.told(job_id)
 
-    def _waiting(self) -> Collection[Job]:
-        """Return this launcher's jobs in doubt, or without a ref, that have no task.
+    def _mine(self) -> Collection[Job]:
+        """Return this launcher's live jobs; held ones must wait."""
+        mine = [job for job in self._book.live() if job.usecase.launcher == self._line.name]
+        return [job for job in mine if not job.held]
 
-        Held ones must wait.
-        """
+    def _waiting(self) -> Collection[Job]:
+        """Return those in doubt, or without a ref, that have no task."""
         doubts = self.attempts.doubts()
-        return [
-            job
-            for job in self._book.live()
-            if (job.engine_ref is None or job.id in doubts)
-            and job.usecase.launcher == self._line.name
-            and not job.held
-            and job.id not in self._tasks
-        ]
+        mine = [job for job in self._mine() if job.id not in self._tasks]
+        return [job for job in mine if job.engine_ref is None or job.id in doubts]
 
     # -- submitting -------------------------------------------------------------------
 

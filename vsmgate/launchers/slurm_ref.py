@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from vsmgate.launchers.slurm_answers import SlurmJob
@@ -40,20 +40,23 @@ class SlurmRef(NamedTuple):
 
 
 def refs_of(
-    jobs: Iterable[SlurmJob], ids: Mapping[str, str], *, own: bool
+    jobs: Collection[SlurmJob], ids: Mapping[str, str], *, own: bool
 ) -> tuple[dict[str, SlurmRef], list[SlurmRef]]:
     """Return tag -> ref of its job, and the refs of others that have not ended.
 
     ``ids``: tag -> job id. ``own``: they run as the gateway's user. There are others when
-    Slurm took a submission late. The one that runs counts, as it has the job's folder, or
-    the first. What another user gives our tag is not ours to end.
+    Slurm took a submission late: the one that runs counts, as it has the job's folder, or
+    the first. Another user's can only be an imitation, which comes later, and is nothing.
     """
+    owners: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda job: job.number):
+        owners.setdefault(job.name, job.user)
     found: dict[str, SlurmRef] = {}
     doubles = []
     for job in sorted(jobs, key=lambda job: (phase_of(job) is not Phase.RUNNING, job.number)):
-        if job.name in ids and (own or USER.fullmatch(job.user)):
+        mine = job.name in ids and job.user == owners[job.name]
+        if mine and (own or USER.fullmatch(job.user)):
             ref = SlurmRef(job.number, ids[job.name], "" if own else job.user)
-            first = found.setdefault(job.name, ref)
-            if ref != first and ref.user == first.user and phase_of(job) is not Phase.ENDED:
+            if found.setdefault(job.name, ref) != ref and phase_of(job) is not Phase.ENDED:
                 doubles.append(ref)
     return found, doubles
