@@ -6,6 +6,7 @@ not the one that is needed, is told so (`Forbidden`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -161,7 +162,7 @@ class Access:
         if identity is None:
             raise Unauthenticated("A token or a ticket is required.")
         job, right = await self._reach(identity, job_id)
-        spec = service_of(job, service)
+        spec, service = service_of(job, service), sys.intern(service)
         if right is Right.VIEW:
             check_view(job, spec)
         if not (job.ready or job.ended):  # another process may know more by now

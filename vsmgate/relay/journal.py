@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,11 +49,12 @@ class Unobserved:
         """Do nothing."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Passage:
     """What is known of one client's connection; times are the reactor's seconds.
 
-    ``tls``: whether a proxy said that the client came by TLS; None: none did.
+    ``tls``: whether a proxy said that the client came by TLS; None: none did. ``leave``: what
+    tells the desk of the end of an opened one.
     """
 
     request_id: str
@@ -67,11 +69,21 @@ class Passage:
     opened: float | None = None
     tls: bool | None = None
     tunnel: Tunnel | Exchange | None = None
+    leave: Callable[[], None] | None = None
 
     def admitted(self, target: Target) -> None:
         """Note where the client may go, and who it is."""
         self.target, self.identity = target, target.identity
         self.subject = target.identity.subject
+        # The same strings for all relays of a job, instead of each request's own.
+        self.job, self.service = target.job.id, target.service
+
+    def arrived(self) -> Target:
+        """Let go of what only the way to the tunnel needed."""
+        target, self.target = self.target, None  # it would keep the job as it is now
+        assert target is not None
+        self.path = ""
+        return target
 
 
 class Journal:
