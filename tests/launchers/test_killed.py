@@ -18,7 +18,7 @@ from tests.launchers.killed import Story
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.hands.commands import run
 from vsmgate.launchers.local_supervisor import members
-from vsmgate.model import Phase, Service, tag_of
+from vsmgate.model import Limits, Phase, Service, tag_of
 from vsmgate.testing.deferreds import deferred
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,7 +51,9 @@ async def play(
 ) -> tuple[dict[str, str], list[str]]:
     """Return tag -> ref, and what was heard of all starts, of gateways that were killed."""
     usecase = rig.launch().usecase
-    usecase = replace(usecase, services={n: Service(secret=True) for n in usecase.services})
+    services = {name: Service(secret=True) for name in usecase.services}
+    limits = Limits(lifetime=300.0)  # for when this fails, and nobody ends them
+    usecase = replace(usecase, services=services, limits=limits)
     told = msgspec.to_builtins(rig.settings) | settings
     factory = fullyQualifiedName(type(rig.factory))
     file = folder / "story.json"
