@@ -42,6 +42,7 @@ from vsmgate.model import (
 
 __all__ = [
     "Context",
+    "IAbandoning",
     "IAuthenticator",
     "IAuthenticatorFactory",
     "IEngineCheck",
@@ -141,7 +142,12 @@ class ILauncher(Interface):
         """
 
     async def find(tags: Collection[str]) -> Mapping[str, str]:
-        """Return tag -> ref for those of ``tags`` whose job the engine knows."""
+        """Return tag -> ref for those of ``tags`` whose job the engine knows.
+
+        An engine that takes a job late, after it was asked for it in vain, may have two of one
+        tag: then the first stays, and `find` asks for the end of the others. It is called
+        for a while after every submission whose outcome was in doubt.
+        """
 
     async def poll(refs: Collection[str]) -> Mapping[str, Observation]:
         """Ask for all of ``refs`` at once; the result has every one of them.
@@ -195,6 +201,17 @@ class ILister(Interface):
 
     async def running() -> Collection[str]:
         """Return the tags of the jobs that this launcher started and that have not ended."""
+
+
+class IAbandoning(Interface):
+    """Provided by a launcher that prepares something before its engine has the job."""
+
+    async def abandon(tag: str) -> None:
+        """Remove what is left of a submission that came to nothing.
+
+        Called before a job ends of which `find` knew nothing. Does nothing when there is
+        nothing; a job that the engine has after all must be left alone.
+        """
 
 
 class IEngineCheck(Interface):

@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import pytest
 from twisted.internet.defer import Deferred
+from zope.interface import alsoProvides
 
 from tests.jobs.rig import ALICE, House, make_ready
 from vsmgate.errors import EngineRefused, EngineUnreachable
+from vsmgate.interfaces import IAbandoning
 from vsmgate.jobs.line import LONGEST, backoff
 from vsmgate.jobs.submitter import CONCURRENT
 from vsmgate.lifecycle import State
@@ -340,3 +342,110 @@ def test_when_no_choice_can_be_reached_the_start_is_refused(two: House) -> None:
     assert job.usecase.launcher == "spare"
     with pytest.raises(EngineUnreachable, match="engine and spare cannot be reached"):
         two.start()
+
+
+# -- what an engine takes late ----------------------------------------------------------------
+
+LATE = 31.0  # a little more than for what the gateway waits of an engine
+
+
+def in_doubt(house: House) -> Job:
+    """Return a job of whose submission nobody knows whether it came to anything."""
+    house.launcher.fault, house.launcher.broken = EngineUnreachable("no answer"), ("submit",)
+    job = house.start()
+    house.launcher.fault = None
+    return job
+
+
+def finds(house: House, seconds: float) -> int:
+    """Let time go by; return how often the engine was asked for a job by its tag."""
+    house.launcher.calls.clear()
+    house.pass_time(seconds)
+    return verbs(house.launcher).count("find")
+
+
+def test_a_job_in_doubt_is_looked_for_a_while_after_it_was_taken(house: House) -> None:
+    job = in_doubt(house)
+    house.pass_time(5)
+    assert house.get(job).engine_ref == f"scripted-{job.id}"
+    assert finds(house, 20) >= 3
+    # The first one has come too, and is the one that the engine keeps.
+    house.engine[job.id].ref = "scripted-first"
+    house.launcher.run(job.id)
+    house.pass_time(6)
+    assert house.get(job).engine_ref == "scripted-first"
+    assert house.get(job).state is State.RUNNING
+    house.pass_time(LATE)
+    assert finds(house, LATE) == 0
+
+
+def test_a_job_that_nobody_doubts_is_not_looked_for(house: House) -> None:
+    make_ready(house, house.start())
+    assert finds(house, LATE) == 0
+
+
+def test_a_gateway_looks_once_more_for_what_was_submitted_just_before_it(house: House) -> None:
+    job = house.start()
+    house.crash()
+    assert finds(house, LATE) >= 3
+    assert finds(house, LATE) == 0
+    house.crash()
+    assert finds(house, LATE) == 0
+    assert house.get(job).engine_ref == f"scripted-{job.id}"
+
+
+def test_the_doubt_waits_for_an_engine_that_is_away(house: House) -> None:
+    job = in_doubt(house)
+    house.pass_time(5)
+    house.launcher.fault, house.launcher.broken = EngineUnreachable("away"), ("find", "poll")
+    house.pass_time(4 * LATE)
+    assert house.get(job).state is State.STARTING
+    house.launcher.fault = None
+    house.engine[job.id].ref = "scripted-first"
+    house.pass_time(2 * LATE)
+    assert house.get(job).engine_ref == "scripted-first"
+
+
+def test_a_stopped_job_that_comes_late_is_cancelled(house: House) -> None:
+    job = in_doubt(house)
+    house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(10)
+    assert house.get(job).state is State.STOPPING
+    house.crash()
+    house.pass_time(10)
+    house.result(house.launcher.submit(house.driver._launch(house.get(job))))
+    house.pass_time(10)
+    assert house.get(job).state is State.STOPPED
+    assert house.engine[job.id].cancels == 1
+
+
+def test_a_job_that_was_refused_and_comes_late_is_cancelled(house: House) -> None:
+    job = in_doubt(house)
+    house.launcher.fault = EngineRefused("Full.", code="limit_reached")
+    house.pass_time(5)
+    assert house.get(job).state is State.FAILED
+    house.launcher.fault = None
+    house.result(house.launcher.submit(house.driver._launch(job)))
+    house.pass_time(10)
+    assert house.engine[job.id].cancels == 1
+    assert finds(house, 2 * LATE) <= 5
+    assert finds(house, LATE) == 0
+
+
+def test_a_stopped_job_that_never_comes_is_over_in_the_end(house: House) -> None:
+    abandoned: list[str] = []
+
+    async def abandon(tag: str) -> None:
+        abandoned.append(tag)
+        raise EngineUnreachable("may not be removed")
+
+    house.launcher.abandon = abandon  # type: ignore[attr-defined]
+    alsoProvides(house.launcher, IAbandoning)
+    job = in_doubt(house)
+    house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(20)
+    assert house.get(job).state is State.STOPPING
+    house.pass_time(20)
+    assert house.get(job).state is State.STOPPED
+    assert abandoned == [job.tag]
+    assert verbs(house.launcher).count("submit") == 1

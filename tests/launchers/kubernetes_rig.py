@@ -18,6 +18,7 @@ from vsmgate.launchers.kubernetes_plan import KubernetesPlan
 from vsmgate.launchers.kubernetes_settings import KubernetesSettings
 from vsmgate.model import Launch, Observation, Phase, Secret, Service, Usecase, new_job_id
 from vsmgate.simulators.kubernetes import Cluster
+from vsmgate.simulators.kubernetes_objects import Selector
 
 SERVICE = Path(__file__).with_name("service.py")
 IMAGE = "example/test:1"
@@ -92,6 +93,11 @@ class KubernetesRig:
     def pod(self, ref: str) -> dict[str, Any]:
         """Return a pod as the cluster has it."""
         return self.cluster.objects.get("pods", self.cluster.namespace, ref)
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all pods, or secrets."""
+        found = self.cluster.objects.list(kind, self.cluster.namespace, Selector())
+        return [each["metadata"]["name"] for each in found]
 
     def place(self, ref: str, container: str = "renderer") -> Path:
         """Return the folder of a container."""

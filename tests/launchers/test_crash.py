@@ -7,10 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from tests.launchers.rig import LocalRig
 from tests.launchers.test_local import logged
@@ -21,8 +19,6 @@ from vsmgate.launchers.local_record import LocalRef
 from vsmgate.model import Launch, Phase, tag_of
 from vsmgate.testing.deferreds import deferred, gather
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 def supervisors(launch: Launch) -> list[int]:
     """Return the pids of the job's processes that lead their session."""
@@ -32,34 +28,6 @@ def supervisors(launch: Launch) -> list[int]:
 async def service_of(launch: Launch) -> bool | None:
     """Wait for more than a supervisor: a process that was just executed has no environment."""
     return True if len(list(members(launch.tag))) > 1 else None
-
-
-@deferred
-async def test_a_gateway_killed_at_any_line_of_a_submit(local: LocalRig) -> None:
-    played = subprocess.run(
-        [sys.executable, "-m", "tests.launchers.kill_points", str(local.state_dir), "17"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert played.returncode == 0, played.stderr
-    job_ids = played.stdout.split()
-    launches = [replace(local.launch(), job_id=job_id) for job_id in job_ids]
-    local.tags = [launch.tag for launch in launches]
-    found = await local.launcher.find(local.tags)
-    # Some were killed before their job could start, and some after.
-    assert 3 < len(found) < len(launches) - 3
-    for launch in launches:
-        if launch.tag not in found:
-            assert supervisors(launch) == []
-        ref = found.get(launch.tag) or await local.launcher.submit(launch)
-        await local.until(ref, Phase.RUNNING)
-        assert supervisors(launch) == [LocalRef.parse(ref).pid]
-        await local.eventually(lambda launch=launch: service_of(launch))
-        assert len(list(members(launch.tag))) == 2
-        assert await local.launcher.find([launch.tag]) == {launch.tag: ref}
 
 
 @deferred
@@ -113,7 +81,11 @@ async def test_a_request_alone_is_no_job(local: LocalRig) -> None:
     folder.make()
     folder.write_request({"tag": "of an attempt that came to nothing"})
     assert await local.launcher.find([launch.tag]) == {}
+    await local.launcher.abandon(launch.tag)
+    assert not folder.path.exists()
+    await local.launcher.abandon(launch.tag)
     ref = await local.launcher.submit(launch)
+    await local.launcher.abandon(launch.tag)
     await local.until(ref, Phase.RUNNING)
 
 

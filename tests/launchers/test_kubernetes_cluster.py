@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,11 @@ from twisted.web.server import Site
 from tests.launchers.answering import Answering
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
-from vsmgate.hands.commands import run
-from vsmgate.model import LogStream, Phase, Service, Usecase, tag_of
+from vsmgate.launchers.kubernetes_pod import render_secret
+from vsmgate.model import LogStream, Phase, Service, Usecase
 from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
 
-ROOT = Path(__file__).parent.parent.parent
 NASTY = ["$(id)", "; rm -rf /", "`id` && x | y > z", "--wrap=", "", " a b ", "'\"\\", "../../", "*"]
 NASTY += ["$(VSMGATE_SECRET)", "$$(VSMGATE_SECRET)", "$$$(VSMGATE_SECRET)", "\u202egnp.exe", "%s"]
 NASTY += ["<pod x>", "!!", "${HOME}", "$", "a'$(id)'b", "/tmp"]
@@ -68,6 +65,21 @@ async def test_services_answer_where_it_says_and_get_values_literally(
     assert SECRET not in json.dumps(everything.list("events", "", Selector()))
     await kubernetes.launcher.cancel(ref)
     assert everything.list("secrets", "", Selector()) == []
+
+
+@deferred
+async def test_what_a_cut_short_submit_left_is_removed(kubernetes: KubernetesRig) -> None:
+    launch = launch_of(kubernetes.launch().usecase, secret=SECRET)
+    left = render_secret(launch, launch.secret)
+    kubernetes.cluster.objects.create("secrets", kubernetes.cluster.namespace, left)
+    assert kubernetes.names("secrets") == [launch.tag]
+    await kubernetes.launcher.abandon(launch.tag)
+    assert kubernetes.names("secrets") == []
+    await kubernetes.launcher.abandon(launch.tag)
+    await kubernetes.launcher.abandon("kube-root-ca.crt")
+    ref = await kubernetes.launcher.submit(launch)
+    await kubernetes.launcher.abandon(launch.tag)
+    assert kubernetes.names("pods") == kubernetes.names("secrets") == [ref]
 
 
 @deferred
@@ -163,34 +175,6 @@ async def test_a_second_submit_of_a_job_is_the_same_pod(kubernetes: KubernetesRi
         await kubernetes.launcher.submit(other)
     assert caught.value.code == "name_taken"
     assert await kubernetes.launcher.find([other.tag]) == {}
-
-
-@pytest.mark.parametrize("path", ["/secrets", "/pods"])
-@deferred
-async def test_a_gateway_killed_inside_of_a_submit(kubernetes: KubernetesRig, path: str) -> None:
-    argv = [sys.executable, "-m", "tests.launchers.kubernetes_killed"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    played = await run(
-        kubernetes.reactor,
-        [*argv, str(kubernetes.kubeconfig), path],
-        environment,
-        timeout=60,
-    )
-    assert played.status is None, played.err.decode()
-    tag = tag_of(played.out.decode().strip())
-    # What the driver does next: look for it, and submit what is not there.
-    found = await kubernetes.launcher.find([tag])
-    assert set(found) == ({tag} if path == "/pods" else set())
-    launch = launch_of(usecase_of({"renderer": "stays"}), secret=SECRET)
-    launch = replace(launch, job_id=tag.removeprefix(tag_of("")))
-    if not found:
-        found = {tag: await kubernetes.launcher.submit(launch)}
-    await kubernetes.until(found[tag], Phase.RUNNING)
-    objects = kubernetes.cluster.objects
-    assert len(objects.list("pods", "", Selector())) == 1
-    assert len(objects.list("secrets", "", Selector())) == 1
-    told = await kubernetes.told(found[tag])
-    assert told["environment"]["VSMGATE_SECRET"] == (SECRET if path == "/secrets" else "s3cret")
 
 
 @deferred

@@ -24,8 +24,8 @@ from vsmgate.launchers.slurm_answers import (
 from vsmgate.launchers.slurm_folder import Ending
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, queue_reason
-from vsmgate.launchers.slurm_ref import SlurmRef
-from vsmgate.model import Phase, new_job_id
+from vsmgate.launchers.slurm_ref import SlurmRef, refs_of
+from vsmgate.model import Phase, new_job_id, tag_of
 from vsmgate.settings import read
 from vsmgate.shipped import conf_folder
 from vsmgate.usecases.files import read_usecase
@@ -260,3 +260,22 @@ def test_the_shipped_plans(name: str) -> None:
     usecase = read_usecase(conf_folder() / "usecases" / f"{name}.toml")
     plan = read(SlurmPlan, usecase.launch["slurm"], source=name)
     assert check_plan(usecase, plan) == []
+
+
+def test_of_several_of_one_tag_the_one_that_runs_counts_or_the_first() -> None:
+    job_id = new_job_id()
+    tag = tag_of(job_id)
+
+    def seen(*jobs: tuple[int, str, str], own: bool = True) -> tuple[Any, list[str]]:
+        made = [SlurmJob(number, state, user, tag) for number, state, user in jobs]
+        found, doubles = refs_of(made, {tag: job_id}, own=own)
+        return str(found[tag]), [str(ref) for ref in doubles]
+
+    late, first = (9, "PENDING", "ada"), (5, "PENDING", "ada")
+    assert seen(late, first) == (f"5:{job_id}", [f"9:{job_id}"])
+    assert seen((9, "RUNNING", "ada"), first) == (f"9:{job_id}", [f"5:{job_id}"])
+    assert seen(late, (5, "COMPLETED", "ada")) == (f"5:{job_id}", [f"9:{job_id}"])
+    assert seen((9, "FAILED", "ada"), first) == (f"5:{job_id}", [])
+    imitation = (9, "RUNNING", "eve")
+    assert seen(imitation, first, own=False) == (f"5:{job_id}:ada", [])
+    assert refs_of([SlurmJob(1, "RUNNING", "ada", "x")], {tag: job_id}, own=True) == ({}, [])

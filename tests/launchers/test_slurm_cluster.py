@@ -6,11 +6,8 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,10 +19,9 @@ from tests.launchers.slurm_rig import SERVICE, SlurmRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused, EngineUnreachable
 from vsmgate.launchers.local_processes import members
 from vsmgate.launchers.slurm_ref import SlurmRef
-from vsmgate.model import LogStream, Phase, Secret, Service, Usecase, tag_of
+from vsmgate.model import LogStream, Phase, Secret, Service, Usecase
 from vsmgate.testing.deferreds import deferred, gather
 
-ROOT = Path(__file__).parent.parent.parent
 NASTY = ["$(id)", "; rm -rf /", "`id` && x | y > z", "--wrap=", "", " a b ", "'\"\\", "../../", "*"]
 NASTY += ["\u202egnp.exe", "<port x>", "%s", "!!", "${HOME}", "a'$(id)'b"]
 
@@ -144,28 +140,6 @@ async def test_what_the_site_prepares_may_fail(slurm: SlurmRig) -> None:
 
 
 @deferred
-async def test_a_gateway_killed_before_it_heard_the_number(slurm: SlurmRig, tmp_path: Path) -> None:
-    bin_dir = wrapped(tmp_path / "bin", "kill -9 $PPID")
-    played = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.launchers.slurm_killed"),
-            *(str(slurm.cluster.conf), bin_dir, str(slurm.state_dir)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert played.returncode == -signal.SIGKILL, played.stderr
-    tag = tag_of(played.stdout.strip())
-    slurm.tags.append(tag)
-    found = await slurm.launcher.find([tag])
-    await slurm.until(found[tag], Phase.RUNNING)
-    assert len(slurm.left().split()) == 1
-
-
-@deferred
 async def test_a_timeout_of_sbatch_leaves_one_job(slurm: SlurmRig, tmp_path: Path) -> None:
     last = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv"
     launcher = slurm.again(bin_dir=wrapped(tmp_path / "bin", f"{last} operation' >&2; exit 1"))
@@ -175,6 +149,21 @@ async def test_a_timeout_of_sbatch_leaves_one_job(slurm: SlurmRig, tmp_path: Pat
     found = await launcher.find([launch.tag])
     await slurm.until(found[launch.tag], Phase.RUNNING)
     assert len(slurm.left().split()) == 1
+
+
+@deferred
+async def test_of_two_jobs_of_one_tag_one_is_kept(slurm: SlurmRig) -> None:
+    launch = slurm.launch()
+    first = await slurm.launcher.submit(launch)
+    await slurm.until(first, Phase.RUNNING)
+    await slurm.launcher.submit(launch)
+    assert await slurm.launcher.find([launch.tag]) == {launch.tag: first}
+
+    async def one_left() -> bool | None:
+        return True if slurm.left().split() == [str(SlurmRef.parse(first).number)] else None
+
+    await slurm.eventually(one_left)
+    assert await slurm.again().find([launch.tag]) == {launch.tag: first}
 
 
 @deferred

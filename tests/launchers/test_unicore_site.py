@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import stat
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 from zope.interface.verify import verifyObject
 
-from tests.launchers.unicore_rig import StandIn, UnicoreRig, launch_of, usecase_of
+from tests.launchers.unicore_rig import UnicoreRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
 from vsmgate.interfaces import IEngineCheck
 from vsmgate.model import LogStream, Phase, Secret, tag_of
 from vsmgate.testing.deferreds import deferred, gather
 
-ROOT = Path(__file__).parent.parent.parent
 NASTY = ["$(id)", "; rm -rf /", "`id` && x | y > z", "--wrap=", "", " a b ", "'\"\\", "../../", "*"]
 NASTY += ["\u202egnp.exe", "<port x>", "<work x>", "%s", "!!", "${HOME}", "a'$(id)'b", "${UC_X}"]
 
@@ -279,62 +273,6 @@ async def test_polls_are_spared(unicore: UnicoreRig) -> None:
     assert await launcher.poll([ref]) == seen  # it was asked a moment ago
     await launcher.cancel(ref)
     assert (await launcher.poll([ref]))[ref].phase is Phase.ENDED
-
-
-def _cut(site: StandIn, when: Callable[[bytes], bool], then: Callable[[], object]) -> str:
-    """Return the address of a door to the site that calls ``then`` instead of an answer."""
-    host, port = "127.0.0.1", int(site.url.split(":")[2].split("/")[0])
-    door = socket.create_server((host, 0))
-    door.settimeout(30.0)
-
-    def serve() -> None:
-        with door, door.accept()[0] as client, socket.create_connection((host, port)) as far:
-            client.settimeout(30.0)
-            far.settimeout(30.0)
-            asked = b""
-            while b"haveClientStageIn" not in asked:
-                part = client.recv(65536)
-                asked += part
-                far.sendall(part)
-            answer = far.recv(65536)
-            if when(answer):
-                then()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return site.url.replace(f":{port}/", f":{door.getsockname()[1]}/", 1)
-
-
-def _created(answer: bytes) -> bool:
-    return answer.startswith(b"HTTP/1.1 201")
-
-
-@deferred
-async def test_a_gateway_killed_before_it_heard_the_id(unicore: UnicoreRig, tmp_path: Path) -> None:
-    known = threading.Event()
-    played: list[subprocess.Popen[str]] = []
-
-    def kill() -> None:
-        known.wait(30.0)
-        os.kill(played[0].pid, signal.SIGKILL)
-
-    url = _cut(unicore.site, _created, kill)
-    arguments = [url, str(unicore.site.token_file), str(tmp_path)]
-    played.append(
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.launchers.unicore_killed", *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    )
-    known.set()
-    said, _ = played[0].communicate(timeout=60)
-    assert played[0].returncode == -signal.SIGKILL
-    tag = tag_of(said.strip())
-    unicore.tags.append(tag)
-    found = await unicore.launcher.find([tag])
-    await unicore.until(found[tag], Phase.RUNNING)
-    assert len(unicore.site.jobs(tag)) == 1
 
 
 @deferred

@@ -1,11 +1,15 @@
 """What this process knows of the submissions of one launcher's jobs; in memory only.
 
 After a restart nothing is known, so every job without an engine ref is in doubt.
+
+An engine may take a job late: after the gateway gave up waiting for its word, or was killed,
+and after the engine was asked for the job and did not know it. So a job stays in doubt for a
+while after every attempt whose outcome is not known, even when a later one succeeded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -16,14 +20,19 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """``shortest``: seconds between two attempts at one job; `backoff` makes them more."""
+    """``shortest``: seconds between two attempts at one job; `backoff` makes them more.
 
-    def __init__(self, shortest: float, clock: IReactorTime) -> None:
+    ``late``: seconds for which a job stays in doubt.
+    """
+
+    def __init__(self, shortest: float, late: float, clock: IReactorTime) -> None:
         self._shortest = shortest
+        self._late = late
         self._clock = clock
         self._untried: set[str] = set()
         self._settling: dict[str, list[Deferred[None]]] = {}
         self._retries: dict[str, tuple[int, float]] = {}
+        self._doubts: dict[str, float] = {}
 
     def new(self, job_id: str) -> None:
         """Note a job that the engine was never asked to take."""
@@ -43,6 +52,22 @@ class Attempts:
         failures = self._retries.get(job_id, (0, 0.0))[0] + 1
         at = self._clock.seconds() + backoff(self._shortest, failures)
         self._retries[job_id] = failures, at
+        self.doubt(job_id)
+
+    def doubt(self, job_id: str) -> None:
+        """Note that the engine may yet take a job that it was asked to take before."""
+        self._doubts[job_id] = self._clock.seconds() + self._late
+
+    def prolong(self, seconds: float) -> None:
+        """Go on doubting what is in doubt: the engine cannot be asked for so long."""
+        until = self._clock.seconds() + seconds + self._late
+        self._doubts = dict.fromkeys(self.doubts(), until)
+
+    def doubts(self) -> Collection[str]:
+        """Return the jobs that the engine may yet take, or take once more; ended ones too."""
+        now = self._clock.seconds()
+        self._doubts = {job_id: until for job_id, until in self._doubts.items() if until > now}
+        return self._doubts.keys()
 
     def due(self, job_id: str) -> bool:
         """Return whether it is time to try."""
@@ -54,7 +79,7 @@ class Attempts:
             waiting.callback(None)
 
     def over(self, job_id: str) -> None:
-        """Forget a job, which the engine has or never will."""
+        """Make no more attempts at a job, which the engine has or never will."""
         self._untried.discard(job_id)
         self._retries.pop(job_id, None)
         self.told(job_id)

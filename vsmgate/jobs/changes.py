@@ -21,6 +21,7 @@ __all__ = [
     "finished",
     "observed",
     "passed_on",
+    "renamed",
     "stopping",
     "submitted",
     "unanswered",
@@ -58,6 +59,11 @@ def submitted(job: Job, ref: str, now: float) -> Job:
     if job.ended or job.engine_ref is not None:
         return job
     return _changed(job, engine_ref=ref, timings=_timed(job.timings, submitted_at=now))
+
+
+def renamed(job: Job, ref: str) -> Job:
+    """The engine had taken the job twice, and keeps the one that it calls ``ref``."""
+    return job if job.ended else _changed(job, engine_ref=ref, endpoints={}, answered=())
 
 
 def waiting(job: Job, reason: Reason) -> Job:

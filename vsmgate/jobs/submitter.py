@@ -2,8 +2,10 @@
 
 Each submission is a task of its own, a few at a time. What the engine was asked to take
 and nobody knows whether it did is looked for before it is submitted again; a pass may be
-cut short at any point and the next one goes on from what is stored. So a crash between any
-two lines leads to exactly one engine job per accepted start.
+cut short at any point and the next one goes on from what is stored. An engine may also take
+a job late, when it was asked again already: so what is in doubt is looked for a while longer,
+and the launcher ends all but one. So a crash between any two lines leads to exactly one
+engine job per accepted start.
 
 A job whose use case names more launchers moves on to the next only while it is certain
 that this engine has no job of it: it was never asked, or said no the first time.
@@ -22,13 +24,14 @@ from twisted.python.failure import Failure
 
 from vsmgate.config import JobsConfig
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable, GatewayError, NoSuchJob
+from vsmgate.interfaces import IAbandoning
 from vsmgate.jobs import changes
 from vsmgate.jobs.attempts import Attempts
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.line import Line
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, Launch, Reason
+from vsmgate.model import Job, Launch, Reason, tag_of
 
 __all__ = ["Submitter"]
 
@@ -63,7 +66,7 @@ class Submitter(MultiService):
     ) -> None:
         super().__init__()
         self.peers: dict[str, Callable[[Job], None]] = {}
-        self.attempts = Attempts(config.poll_fastest, clock)
+        self.attempts = Attempts(config.poll_fastest, config.engine_timeout, clock)
         self._line = line
         self._launches = launches
         self._book = book
@@ -74,6 +77,15 @@ class Submitter(MultiService):
         self._tasks: dict[str, Deferred[None]] = {}
         self.ticker = Ticker(f"submitter {line.name}", self._tick, clock)
         self.ticker.setServiceParent(self)
+
+    def startService(self) -> None:
+        """Begin with what the last gateway may have asked the engine to take."""
+        recent = self._wall() - self._config.engine_timeout
+        for job in self._mine():
+            asked = job.engine_ref is None or (job.timings.submitted_at or 0.0) > recent
+            if asked and not self.attempts.untried(job.id):
+                self.attempts.doubt(job.id)
+        super().startService()
 
     def stopService(self) -> Deferred[Any]:
         """Cancel what is under way: the next gateway looks for those jobs."""
@@ -94,44 +106,55 @@ class Submitter(MultiService):
     async def _tick(self) -> float:
         jobs = self._waiting()
         self.attempts.keep({job.id for job in self._book.live()})
-        if not jobs:
+        ended = [job_id for job_id in self.attempts.doubts() if self._book.get(job_id) is None]
+        tags = [*map(tag_of, ended), *(job.tag for job in jobs)]
+        if not tags:
             return self._config.poll_interval
-        tags = [job.tag for job in jobs]
         try:
             found = await self._line.query(lambda: self._line.launcher.find(tags))
         except EngineError as error:
             for job in jobs:
-                await self._wait_on(job, error)
-            return max(self._config.poll_fastest, self._line.pause())
+                if job.engine_ref is None:
+                    await self._wait_on(job, error)
+            pause = max(self._config.poll_fastest, self._line.pause())
+            self.attempts.prolong(pause)
+            return pause
         for job in jobs:
             await self._place(job.id, found.get(job.tag))
-        return self._config.poll_fastest
+        for ref in filter(None, map(found.get, map(tag_of, ended))):
+            await self._line.ask(self._line.launcher.cancel(ref))
+        lacking = any(job.engine_ref is None for job in self._waiting())
+        return self._config.poll_fastest if lacking else self._config.poll_interval
 
     async def _place(self, job_id: str, ref: str | None) -> None:
         """Go on with a job that was looked for, and found as ``ref`` or not."""
         job = self._book.get(job_id)
-        if job is None or job.engine_ref is not None:
+        if job is None or (job.engine_ref is not None and ref in (None, job.engine_ref)):
             self.attempts.over(job_id)
+        elif job.engine_ref is not None and ref is not None:
+            self._log.warn("job {job} is {ref} from now on", job=job_id, ref=ref)
+            await self._book.update(job_id, lambda j: changes.renamed(j, ref))
         elif ref is not None:
             self._log.info("job {job} found as {ref}", job=job_id, ref=ref)
             await self._note_ref(job_id, ref)
         elif job.state is State.STOPPING:
-            await self._end(job_id, NEVER_TAKEN)
+            if job_id not in self.attempts.doubts():
+                await self._abandon(job)
         elif self.attempts.due(job_id):
             self._begin(job_id)
         else:
             self.attempts.told(job_id)
 
+    def _mine(self) -> Collection[Job]:
+        """Return this launcher's live jobs; held ones must wait."""
+        mine = [job for job in self._book.live() if job.usecase.launcher == self._line.name]
+        return [job for job in mine if not job.held]
+
     def _waiting(self) -> Collection[Job]:
-        """Return this launcher's jobs that have no ref and no task; held ones must wait."""
-        return [
-            job
-            for job in self._book.live()
-            if job.engine_ref is None
-            and job.usecase.launcher == self._line.name
-            and not job.held
-            and job.id not in self._tasks
-        ]
+        """Return those in doubt, or without a ref, that have no task."""
+        doubts = self.attempts.doubts()
+        mine = [job for job in self._mine() if job.id not in self._tasks]
+        return [job for job in mine if job.engine_ref is None or job.id in doubts]
 
     # -- submitting -------------------------------------------------------------------
 
@@ -197,6 +220,7 @@ class Submitter(MultiService):
             self._log.failure("{name} failed to submit {job}", name=line.name, job=job.id)
             broken = Reason("launcher_failed", f"The launcher {line.name} failed; see the log.")
             await self._book.update(job.id, lambda j: changes.stopping(j, broken, self._wall()))
+            self.attempts.doubt(job.id)
             self.attempts.told(job.id)
             self.ticker.nudge()
         else:
@@ -247,6 +271,16 @@ class Submitter(MultiService):
         await self._book.update(job_id, lambda job: changes.submitted(job, ref, self._wall()))
         self.attempts.over(job_id)
         self._placed()
+
+    async def _abandon(self, job: Job) -> None:
+        """End a job that its engine never took, though it may have been asked to."""
+        launcher = self._line.launcher
+        try:
+            if IAbandoning.providedBy(launcher):
+                await self._line.ask(launcher.abandon(job.tag))
+        except EngineError as error:
+            self._log.warn("of {job} something stays: {why}", job=job.id, why=error.detail)
+        await self._end(job.id, NEVER_TAKEN)
 
     async def _end(self, job_id: str, reason: Reason) -> None:
         now = self._wall()

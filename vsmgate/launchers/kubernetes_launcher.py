@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, EngineError, EngineRefused
 from vsmgate.hands.http_client import HttpFailed
-from vsmgate.interfaces import Context, IEngineCheck, ILauncher
+from vsmgate.interfaces import Context, IAbandoning, IEngineCheck, ILauncher
 from vsmgate.launchers.kubernetes_answers import Pod
 from vsmgate.launchers.kubernetes_check import check_kubernetes
 from vsmgate.launchers.kubernetes_client import KubernetesClient
@@ -40,7 +40,7 @@ _PAUSE = 10.0
 _REF = re.compile(rf"{tag_of('')}({JOB_ID.pattern})", re.ASCII)
 
 
-@implementer(ILauncher, IEngineCheck)
+@implementer(ILauncher, IAbandoning, IEngineCheck)
 class KubernetesLauncher:
     """Jobs in one namespace of one cluster."""
 
@@ -134,6 +134,11 @@ class KubernetesLauncher:
         await self._remove(ref)
         self._last.pop(ref, None)
         self._ended.pop(ref, None)
+
+    async def abandon(self, tag: str) -> None:
+        # Of a submit that was cut short between its two steps.
+        if _REF.fullmatch(tag) and await self._api.pod(tag) is None:
+            await self._api.delete("secrets", tag)
 
     async def close(self) -> None:
         self._closed = True

@@ -37,6 +37,7 @@ from vsmgate.errors import (
 from vsmgate.hands.processes import spawn
 from vsmgate.interfaces import (
     Context,
+    IAbandoning,
     IEngineCheck,
     IExtendable,
     ILauncher,
@@ -116,7 +117,7 @@ class LocalLauncherFactory:
         return check_plan(usecase, plan)
 
 
-@implementer(ILauncher, IExtendable, IEngineCheck, ILister)
+@implementer(ILauncher, IAbandoning, IExtendable, IEngineCheck, ILister)
 class LocalLauncher:
     """Jobs on this machine. ``environment``: what all of them inherit."""
 
@@ -190,6 +191,18 @@ class LocalLauncher:
         reactor = IReactorThreads(self._context.reactor)
         # The job's own files may be many.
         await deferToThreadPool(reactor, reactor.getThreadPool(), known.folder.remove)
+
+    async def abandon(self, tag: str) -> None:
+        job_id = tag.removeprefix(tag_of(""))
+        if not JOB_ID.fullmatch(job_id):
+            return
+        folder = self._table.folder(job_id)
+        try:
+            with folder.locked():
+                if folder.record() is None:
+                    self._table.discard(folder)
+        except (FileNotFoundError, BlockingIOError):
+            pass  # there is nothing, or a supervisor after all
 
     async def close(self) -> None:
         self._closed = True

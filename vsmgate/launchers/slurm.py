@@ -40,7 +40,7 @@ from vsmgate.launchers.slurm_client import TAKE_SECRET, Order, SlurmClient
 from vsmgate.launchers.slurm_commands import SlurmCommands
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
-from vsmgate.launchers.slurm_ref import USER, SlurmRef, account_of
+from vsmgate.launchers.slurm_ref import SlurmRef, account_of, refs_of
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
 
@@ -129,15 +129,13 @@ class SlurmLauncher:
 
     async def find(self, tags: Collection[str]) -> Mapping[str, str]:
         ids = {tag: job_id for tag in tags if JOB_ID.fullmatch(job_id := tag[len(tag_of("")) :])}
-        found: dict[str, SlurmRef] = {}
         jobs = await self._slurm.jobs(names=ids, user=self._user)
         if left := ids.keys() - {job.name for job in jobs}:
             jobs += await self._slurm.records(names=left, user=self._user)
-        # Two of one name can only be a stranger's imitation, which comes later.
-        for job in sorted(jobs, key=lambda job: job.number, reverse=True):
-            if job.name in ids and (self._own or USER.fullmatch(job.user)):
-                user = "" if self._own else job.user
-                found[job.name] = SlurmRef(job.number, ids[job.name], user)
+        found, doubles = refs_of(jobs, ids, own=self._own)
+        for ref in doubles:
+            self._log.warn("{tag} was started twice: {ref} ends", tag=tag_of(ref.job_id), ref=ref)
+            await self._slurm.cancel(ref.number, tag_of(ref.job_id), ref.user)
         if self._own and (left := ids.keys() - found.keys()):
             numbers = await self._in_thread(
                 lambda: {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from vsmgate.errors import EngineRefused
-from vsmgate.model import JOB_ID
+from vsmgate.launchers.slurm_answers import SlurmJob
+from vsmgate.launchers.slurm_reasons import phase_of
+from vsmgate.model import JOB_ID, Phase
 
-__all__ = ["USER", "SlurmRef", "account_of"]
+__all__ = ["USER", "SlurmRef", "account_of", "refs_of"]
 
 #: The name of an account.
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -43,3 +46,26 @@ def account_of(owner: str) -> str:
         detail = "Jobs run under their owners' accounts here, and you have none by your name."
         raise EngineRefused(detail, code="no_account")
     return owner
+
+
+def refs_of(
+    jobs: Collection[SlurmJob], ids: Mapping[str, str], *, own: bool
+) -> tuple[dict[str, SlurmRef], list[SlurmRef]]:
+    """Return tag -> ref of its job, and the refs of others that have not ended.
+
+    ``ids``: tag -> job id. ``own``: they run as the gateway's user. There are others when
+    Slurm took a submission late: the one that runs counts, as it has the job's folder, or
+    the first. Another user's can only be an imitation, which comes later, and is nothing.
+    """
+    owners: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda job: job.number):
+        owners.setdefault(job.name, job.user)
+    found: dict[str, SlurmRef] = {}
+    doubles = []
+    for job in sorted(jobs, key=lambda job: (phase_of(job) is not Phase.RUNNING, job.number)):
+        mine = job.name in ids and job.user == owners[job.name]
+        if mine and (own or USER.fullmatch(job.user)):
+            ref = SlurmRef(job.number, ids[job.name], "" if own else job.user)
+            if found.setdefault(job.name, ref) != ref and phase_of(job) is not Phase.ENDED:
+                doubles.append(ref)
+    return found, doubles

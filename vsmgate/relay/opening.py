@@ -132,7 +132,7 @@ class Opening:
     # -- the way ----------------------------------------------------------------------
 
     async def _open(self, head: RequestHead) -> None:
-        hall, passage = self._hall, self._passage
+        hall, passage, clock = self._hall, self._passage, self._hall.reactor
         passage.path = head.path
         passage.peer, passage.tls = client_of(head, passage.peer, hall.trusted)
         upgrade = upgrade_of(head)
@@ -172,9 +172,7 @@ class Opening:
             self._held = (leave_place, stop_hearing)
             leg = await dial(hall.dialler, target, hall.config.dial_timeout)
             if plain is not None:
-                exchange = plain.exchange(
-                    self._leg, leg, body, hall.limits, hall.reactor, self._ended
-                )
+                exchange = plain.exchange(self._leg, leg, body, hall.limits, clock, self._ended)
                 held.pop_all()
                 self._hand_over(exchange)
                 exchange.start(self._taken_early())
@@ -191,9 +189,7 @@ class Opening:
                     offered_extensions(upgrade, target),
                     route.public,
                 )
-                reply, rest = await leg.ask(
-                    handshake.request, hall.config.handshake_timeout, hall.reactor
-                )
+                reply, rest = await leg.ask(handshake.request, hall.config.handshake_timeout, clock)
                 answer = handshake.check(reply)
                 if ours is None:
                     raise UpgradeRequired("All is well; open this address as a WebSocket.")
@@ -208,7 +204,7 @@ class Opening:
                 extensions=bool(answer.extensions),
                 view_only=target.view_only,
                 limits=hall.limits,
-                clock=hall.reactor,
+                clock=clock,
                 on_activity=self._active,
                 on_end=self._ended,
                 make_wire=hall.make_wire,
