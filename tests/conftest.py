@@ -12,7 +12,8 @@ import twisted.plugins
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-PLUGINS = Path(__file__).parent.parent / "plugins"
+TESTS = Path(__file__).parent
+PLUGINS = TESTS.parent / "plugins"
 
 if str(PLUGINS) not in twisted.plugins.__path__:
     twisted.plugins.__path__.append(str(PLUGINS))
@@ -24,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for."""
+    """Leave out what was not asked for; say what must run in one process, one after the other."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        # The engines' servers are shared by all tests of launchers; elsewhere a file's are its own.
+        group = place.parts[0] if place.parts[0] == "launchers" else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
     if config.getoption("--conformance"):
         return
     slow = [item for item in items if item.get_closest_marker("conformance")]
@@ -33,8 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-def pytest_collection_finish() -> None:
-    """Set aside what the imports made, so that collecting after each test is cheap."""
+@pytest.fixture(autouse=True, scope="module")
+def _set_aside() -> None:
+    """Set aside what imports, and tests before, made: so collecting after each test is cheap."""
     gc.collect()
     gc.freeze()
 

@@ -35,6 +35,25 @@ launcher = "local"
 command = ["viewer", "--port", "{port}"]
 """
 
+DUMB = """
+from twisted.logger import Logger
+from vsmgate.errors import EngineUnreachable
+from vsmgate.testing.scripted_launcher import ScriptedLauncher, ScriptedLauncherFactory
+
+class Launcher(ScriptedLauncher):
+    async def find(self, tags):
+        Logger().info("nobody wants to know")
+        Logger().warn("the {part} is blown", part="fuse")
+        raise EngineUnreachable("It is out of order.")
+
+class Factory(ScriptedLauncherFactory):
+    kind = "dumb"
+    def make(self, settings, context):
+        return Launcher()
+
+dumb = Factory()
+"""
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -161,6 +180,28 @@ def test_check_tells_which_engine_fails(file: Path) -> None:
     assert any("elsewhere" in line and "192.0.2.1" in line for line in lines)
     assert "not every engine would take jobs" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_check_shows_what_the_log_would_say_of_an_engine(file: Path) -> None:
+    """As `EngineError` keeps from users what only the log tells."""
+    (file.parent / "plugins").mkdir()
+    (file.parent / "plugins" / "vsmgate_dumb.py").write_text(DUMB)
+    file.write_text(
+        f'plugin_folders = ["plugins"]\n{file.read_text()}\n[launchers.x]\nkind = "dumb"'
+    )
+    result = check_engines(file)
+    assert result.returncode == 1
+    assert "    x             It is out of order." in result.stdout.splitlines()
+    assert "  log: the fuse is blown" in result.stderr.splitlines()
+    assert "nobody wants to know" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("module", ["vsmgate", "vsmgate.cli"])
+def test_the_module_is_the_command(module: str) -> None:
+    said = subprocess.check_output(
+        [sys.executable, "-m", module, "--version"], cwd=ROOT, text=True, timeout=60
+    )
+    assert said == f"vsmgate {__version__}\n"
 
 
 def test_token_is_printed_and_only_its_digest_kept(tmp_path: Path) -> None:

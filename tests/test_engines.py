@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from vsmgate.draft import Part
 from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError, EngineUnreachable, Problem
-from vsmgate.interfaces import Context, IEngineCheck
+from vsmgate.interfaces import Context, IEngineCheck, ILauncher
 from vsmgate.testing.launchers import ScriptedLauncher
 
 
@@ -100,3 +100,15 @@ def test_all_at_once(tmp_path: Path, count: int) -> None:
     for launcher in launchers.values():
         launcher.hold()
     assert len(tried(Clock(), parts(tmp_path, **launchers))) == count
+
+
+def test_a_launcher_without_all_its_verbs_is_told_so(tmp_path: Path) -> None:
+    class Begun:
+        async def submit(self, launch: Any) -> str:
+            return ""
+
+    (said,) = tried(Clock(), parts(tmp_path, x=Begun()))["x"]
+    assert "failed to implement interface" in said
+    alsoProvides(begun := Begun(), ILauncher)
+    (said,) = tried(Clock(), parts(tmp_path, x=begun))["x"]
+    assert "ILauncher.poll(refs) attribute was not provided" in said

@@ -24,13 +24,12 @@ from vsmgate.plugins import Registry
 ROOT = Path(__file__).parent.parent
 
 LAUNCHER = """
-from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from vsmgate.interfaces import ILauncherFactory
 
 
-@implementer(IPlugin, ILauncherFactory)
+@implementer(ILauncherFactory)
 class Factory:
     kind = {kind!r}
     help = "For tests."

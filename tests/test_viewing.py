@@ -123,6 +123,7 @@ def test_binary_messages_are_for_brayns_only() -> None:
     assert refused.violation is not None
 
 
+@pytest.mark.criterion("S-20")
 def test_compressed_messages_cannot_be_read() -> None:
     tracker = view_tracker(LOOK, False)
     assert run(tracker, [frame(TEXT, ASK, key=KEY, rsv=4)]) == b""

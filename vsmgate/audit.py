@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -70,10 +71,17 @@ class Unaudited:
 
 
 def line_of(entry: Entry) -> bytes:
-    """Return the entry as one line of JSON; whatever a client chose stays inside of it."""
+    """Return the entry as one line of JSON; whatever a client chose stays inside of it.
+
+    In ASCII: there are characters that end a line, move a terminal's cursor, or turn the
+    direction of writing, and that JSON lets stand as they are.
+    """
     shown = _cut(msgspec.structs.asdict(entry))
     shown["details"] = _cut(entry.details)
-    return msgspec.json.encode({name: value for name, value in shown.items() if value}) + b"\n"
+    told = {name: value for name, value in shown.items() if value}
+    return (
+        json.dumps(told, separators=(",", ":")).encode("ascii").replace(b"\x7f", b"\\u007f") + b"\n"
+    )
 
 
 def _cut(values: Mapping[str, Any]) -> dict[str, Any]:

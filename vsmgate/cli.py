@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from twisted.internet.task import react
-from twisted.logger import globalLogBeginner
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogBeginner
 
 from vsmgate import __version__, config
 from vsmgate.draft import Draft, Part, draft, registry_of
@@ -49,7 +49,9 @@ def check(file: Path, state_dir: Path | None, engines: bool, timeout: float) -> 
     from twisted.internet import reactor
 
     # Twisted logs a plugin file that cannot be imported; here it is told in one line.
-    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+    heard: list[LogEvent] = []
+    keep: Any = heard.append
+    globalLogBeginner.beginLoggingTo([keep], discardBuffer=True, redirectStandardIO=False)
     try:
         read = config.override(
             config.load(file), state_dir=None if state_dir is None else str(state_dir)
@@ -75,11 +77,12 @@ def check(file: Path, state_dir: Path | None, engines: bool, timeout: float) -> 
         click.echo(f"warning: {plugin} cannot be used: {trouble}", err=True)
     _show(file, read, drafted)
     if engines and read.role != "relay":  # a relay asks no engine
-        _try_engines(drafted, timeout)
+        heard.clear()
+        _try_engines(drafted, timeout, heard)
 
 
-def _try_engines(drafted: Draft, timeout: float) -> None:
-    """Print how each engine is, and end the process."""
+def _try_engines(drafted: Draft, timeout: float, heard: Sequence[LogEvent]) -> None:
+    """Print how each engine is, with what the log would say meanwhile; end the process."""
 
     async def work(reactor: Any) -> None:
         failed = False
@@ -88,6 +91,9 @@ def _try_engines(drafted: Draft, timeout: float) -> None:
             failed |= bool(problems)
             for said in problems or ("ok",):
                 click.echo(f"    {name:<14}{said}")
+        for event in heard:
+            if event["log_level"] >= LogLevel.warn:
+                click.echo(f"  log: {formatEvent(event)}", err=True)
         if failed:
             click.echo("not every engine would take jobs", err=True)
             raise SystemExit(1)
@@ -125,3 +131,7 @@ def _kinds(parts: Mapping[str, Part]) -> str:
 
 def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    main(prog_name="vsmgate")

@@ -159,7 +159,12 @@ class _Reader:
         context = replace(self._context, name=name, nudge=lambda: self._nudges.get(name, _noop)())
         checker = ISettingsChecker(factory, None)
         if checker is not None:
-            checker.inspect(settings, context)
+            try:
+                checker.inspect(settings, context)
+            except ConfigError as error:
+                if error.source not in (name, where, "configuration"):  # a file of its own
+                    raise
+                raise ConfigError(self._source, error.problems, error.also) from None
         return Part(factory, settings, context)
 
     def usecases(

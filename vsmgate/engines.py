@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyObject
 
 from vsmgate.draft import Part
 from vsmgate.errors import ConfigError, EngineError
@@ -41,6 +43,10 @@ async def _try(part: Part) -> Sequence[str]:
         launcher: ILauncher = part.make()
     except ConfigError as error:
         return str(error).splitlines()
+    try:
+        verifyObject(ILauncher, launcher)
+    except Invalid as error:  # a launcher under way, such as one without all its verbs
+        return [" ".join(str(error).split())]
     try:
         checker: Any = IEngineCheck(launcher, None)
         if checker is not None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 __all__ = [
     "AuthenticatorUnavailable",
     "BadAnswer",
+    "BadCredentials",
     "BadCursor",
     "BadHandshake",
     "BadParameters",
@@ -429,6 +430,16 @@ class EngineUnreachable(EngineError):
 
     code = "engine_unreachable"
     title = "The engine is unreachable"
+
+
+class BadCredentials(EngineUnreachable):
+    """The engine does not take the gateway's credentials (any more).
+
+    A launcher's ``submit`` fails with `EngineRefused` instead, of the same code.
+    """
+
+    code = "bad_credentials"
+    title = "The engine does not take the gateway's credentials"
 
 
 class EngineRefused(EngineError):

@@ -265,7 +265,7 @@ class Gateway(MultiService):
             self._stop_reactor()
             return
         self._ending = True
-        self._log.info("draining; once more to stop at once")
+        self._log.info("draining, jobs go on; a second signal (Ctrl-C) stops at once")
         drained = Deferred.fromCoroutine(self.drain())
         drained.addErrback(lambda failure: self._log.failure("draining failed", failure))
         drained.addCallback(self._stop_reactor)

@@ -59,8 +59,8 @@ class Grant(Struct, frozen=True, omit_defaults=True):
 class Invitation(Struct, frozen=True, omit_defaults=True):
     """Lets the first ``uses`` subjects that know its secret have a grant.
 
-    ``digest``: the SHA-256 of the secret. ``redeemed``: who had theirs already; so
-    whose grant was revoked cannot take another.
+    ``digest``: the SHA-256 of the secret. ``redeemed``: who had theirs already, and
+    ``barred``: whose grant was revoked since; they cannot take another.
     """
 
     id: str
@@ -70,6 +70,7 @@ class Invitation(Struct, frozen=True, omit_defaults=True):
     expires_at: float
     uses: int
     redeemed: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
 
     def current(self, now: float) -> bool:
         """Whether it has neither expired nor been used up."""

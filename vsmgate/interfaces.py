@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IReactorCore
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from vsmgate.grants import Visitor
@@ -77,8 +78,8 @@ class Context:
     nudge: Callable[[], None] = lambda: None
 
 
-class IPluginFactory(Interface):
-    """What all four factories share."""
+class IPluginFactory(IPlugin):
+    """What all four factories share. Twisted finds them, as they are `IPlugin` too."""
 
     kind: str = Attribute("One word; unique among the factories of its interface.")
     help: str = Attribute("One line.")

@@ -21,6 +21,8 @@ __all__ = ["debug", "error", "info", "warn"]
 
 def _to_stderr(level: LogLevel) -> ILogObserver:
     predicate = LogLevelFilterPredicate(defaultLogLevel=level)
+    if level is LogLevel.info:  # two lines for each connection to an engine say nothing
+        predicate.setLogLevelForNamespace("twisted.web.client._HTTP11ClientFactory", LogLevel.warn)
     return FilteringLogObserver(textFileLogObserver(sys.__stderr__ or sys.stderr), [predicate])
 
 

@@ -2,8 +2,7 @@
 
 A drop-in is a module in a ``twisted.plugins`` package (this distribution's own are in
 ``plugins/``), or in a folder that the operator names. What it holds at its top level
-and provides `twisted.plugin.IPlugin` and one of the factory interfaces of
-`vsmgate.interfaces` is a plugin.
+and provides one of the factory interfaces of `vsmgate.interfaces` is a plugin.
 
 Twisted only logs a drop-in that cannot be imported, and then knows nothing of it. Here
 it is kept with its error, and named when somebody asks for a kind that is not there.

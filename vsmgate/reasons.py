@@ -96,7 +96,11 @@ REASONS: Mapping[str, Meaning] = {
     ),
     "node_failed": Meaning(_FAILED, "Its node failed, or could not start it.", "Start it again."),
     "preempted": Meaning(_FAILED, "It was ended to make room for another.", "Start it again."),
-    "evicted": Meaning(_FAILED, "Its node was short of something and ended it.", _LESS),
+    "evicted": Meaning(
+        _FAILED,
+        "Its node ended it: it was short of something, or is emptied.",
+        "Start it again; where it used too much, ask for more.",
+    ),
     "supervisor_killed": Meaning(
         _FAILED, "The process that watches over it was killed from outside.", "Start it again."
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.python.usage import Options as TwistedOptions
 
-from vsmgate import assembly, config, shipped
+from vsmgate import __version__, assembly, config, shipped
 from vsmgate.errors import ConfigError
 from vsmgate.gateway import Gateway, WorkerCommand
 
@@ -46,6 +46,14 @@ class Options(TwistedOptions):
         ["relay-port", None, None, "Port of the WebSocket relay [default: 8888]", _port],
         ["role", None, None, "all, master or relay [default: all]"],
     ]
+
+    def getSynopsis(self) -> str:
+        return "Usage: bin/run [options], or twistd -n vsmgate [options]"
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        sys.stdout.write(f"vsmgate {__version__}\n")
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """Read the configuration, and send the log to stderr unless told otherwise."""

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from vsmgate.errors import EngineUnreachable
@@ -100,7 +99,7 @@ class AttachLauncher:
             raise EngineUnreachable(f"{self._folder} cannot be written: {error}") from error
 
 
-@implementer(IPlugin, ILauncherFactory)
+@implementer(ILauncherFactory)
 class AttachFactory:
     """Makes `AttachLauncher`."""
 

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
-from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from vsmgate.errors import EngineUnreachable
@@ -106,7 +105,7 @@ class ShellLauncher:
         return done.out
 
 
-@implementer(IPlugin, ILauncherFactory)
+@implementer(ILauncherFactory)
 class ShellFactory:
     """Makes `ShellLauncher`."""
 

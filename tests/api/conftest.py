@@ -303,6 +303,9 @@ class FakeDesk:
     def expires_in(self, identity: Identity) -> float | None:
         return self.left
 
+    async def recheck(self, identity: Identity) -> None:
+        pass
+
     def usage(self, identity: Identity) -> tuple[int, int | None]:
         return sum(1 for job in self.jobs.values() if job.owner == identity.subject), 4
 

@@ -115,3 +115,25 @@ def test_every_route_that_changes_something_has_an_action(face: Any) -> None:
     for route in face.service.site.routes.all:
         assert route.action or route.method == "GET", f"{route.method} {route.path}"
         assert route.administrator is route.path.startswith("/v1/admin/")
+
+
+@pytest.mark.criterion("S-31")
+def test_sharing_is_recorded_with_whom_and_without_the_link(guarded: Any, audit: Recorded) -> None:
+    job = guarded.job()
+    for who in ({"subject": "group:lab"}, {"group": "lab"}):
+        answer = guarded.ask("POST", f"/v1/jobs/{job.id}/grants", {"right": "control", **who})
+        assert answer.status == 201
+    to_one, to_all = audit("grant")
+    assert (to_one["to"], "to_group" in to_one) == ("group:lab", False), (
+        "nobody takes it for theirs"
+    )
+    assert (to_all["to_group"], "to" in to_all) == ("lab", False)
+    made = guarded.ask("POST", f"/v1/jobs/{job.id}/invitations", {"right": "control"})
+    secret = made.json["invitation"]
+    for shown in (secret, f"{job.id}.guess"):
+        body = {"invitation": shown}
+        guarded.ask("POST", "/v1/invitations/redeem", body, token="bob-token")
+    followed, guessed = audit("redeem")
+    assert (followed["outcome"], followed["job"], followed["subject"]) == ("ok", job.id, "bob")
+    assert guessed["outcome"] == "no_such_invitation"
+    assert secret.partition(".")[2] not in str(audit.entries)

@@ -45,6 +45,7 @@ def test_draining(face: Any) -> None:
     assert face.ask("GET", f"/status/{face.job().id}").status == 200
 
 
+@pytest.mark.criterion("S-27")
 def test_metrics_need_a_token(face: Any, make_face: Any) -> None:
     assert face.ask("GET", "/metrics", token=None).status == 401
     answer = face.ask("GET", "/metrics")

@@ -57,12 +57,14 @@ def test_a_life(real: Any, house: House) -> None:
 
 def test_trouble_with_the_engine_is_no_trouble_for_status(real: Any, house: House) -> None:
     job = make_ready(house, house.start())
-    house.launcher.fault = EngineUnreachable("It is away.")
+    house.launcher.fault = EngineUnreachable("It is away from ctl.cluster.internal.")
     house.pass_time(60)
     answer = real.ask("GET", f"/status/{job.id}")
     assert (answer.status, answer.json["ready"]) == (200, True)
     assert answer.json["stale_since"] is not None
-    assert real.ask("GET", "/readyz").status == 503
+    unready = real.ask("GET", "/readyz", token=None)
+    assert (unready.status, unready.json["detail"]) == (503, "The engine engine cannot be reached.")
+    assert b"ctl.cluster.internal" not in unready.octets, "anybody may ask this"
     refused = real.ask("POST", "/start", {"usecase": "demo"})
     assert (refused.status, refused.json["code"]) == (503, "engine_unreachable")
     house.launcher.fault = None

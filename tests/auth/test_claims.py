@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.auth.issuer import raw_token, rules_of
-from vsmgate.auth.claims import claim, json_object, path_of, peek, plausible
+from vsmgate.auth.claims import Rules, claim, json_object, path_of, peek, plausible
 from vsmgate.errors import Unauthenticated
 
 
@@ -97,3 +97,12 @@ def test_groups_have_an_end() -> None:
     )
     assert len(identity.groups) == 1000
     assert identity.expires_at == 1.0
+
+
+@pytest.mark.parametrize("hidden", ["\n", "\x9b", "\x85", "\u2028", "\u202e", "\u2066", "\ud800"])
+def test_a_name_that_would_deceive_its_readers_is_nobodys(hidden: str) -> None:
+    rules = Rules(("sub",), (("groups",),), frozenset(), frozenset(), 10.0, "sso")
+    with pytest.raises(Unauthenticated):
+        rules.identity({"sub": f"ada{hidden}bob"}, None)
+    groups = {"sub": "zoë 李", "groups": [f"vis{hidden}", "vis"]}
+    assert rules.identity(groups, None).groups == ("vis",)

@@ -333,6 +333,27 @@ async def test_a_logout_shows_when_it_is_asked_about_again(
     await refused(sso, OPAQUE)  # at once, although it was good a moment ago
 
 
+@pytest.mark.criterion("S-15")
+@pytest_twisted.ensureDeferred
+async def test_s15_what_was_taken_back_is_so_for_all_who_ask(
+    issuer: Issuer, sso: RemoteAuthenticator
+) -> None:
+    """The relay, a stream of events, the session of a page, a ticket: one after the other."""
+    identity = await sso.authenticate(OPAQUE)
+    users, active = dict(issuer.users), dict(issuer.active)
+    issuer.users.clear()
+    issuer.active.clear()
+    asked_before = asked(issuer)
+    for seconds in (0.0, 1.0, 9.0, 30.0, 40.0):
+        issuer.clock.advance(seconds)
+        assert not await sso.still_valid(identity)
+    assert asked(issuer) == asked_before + 1
+    issuer.users.update(users)
+    issuer.active.update(active)
+    assert await sso.authenticate(OPAQUE) == identity, "a provider may have been in error"
+    assert await sso.still_valid(identity)
+
+
 @pytest_twisted.ensureDeferred
 async def test_nobody_is_thrown_out_because_it_cannot_be_told(
     issuer: Issuer, sso: RemoteAuthenticator

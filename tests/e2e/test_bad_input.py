@@ -176,7 +176,7 @@ def test_configurations(tmp_path: Path, site: Site) -> None:
     )
     said = refused(tmp_path, *site.options)
     assert "store.kind: unknown job store 'sqlx'; known: sql" in said
-    assert "launchers.local.kind: unknown launcher 'slurmy'; known: local" in said
+    assert "launchers.local.kind: unknown launcher 'slurmy'; known: ecs, kubernetes, local" in said
     assert "authenticators.tokens.kind: unknown authenticator 'ldap'" in said
     config.write_text(good + '\n[master]\nport = "x"\n[rely]\n')
     said = refused(tmp_path, *site.options)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pwd
+import shutil
 import socket
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.e2e.rig import Gateway
+from vsmgate.shipped import conf_folder
 
 PREFIX = "base64url.bearer.authorization.vsmgate."
 
@@ -27,8 +32,20 @@ def forms(secret: str) -> Iterator[bytes]:
     yield base64.urlsafe_b64encode(secret.encode()).rstrip(b"=")
 
 
-@pytest.mark.criterion("S-5", "S-9")
-def test_no_secret_is_anywhere_but_where_it_belongs(gateway: Gateway) -> None:
+@pytest.fixture
+def administered(make_gateway: Callable[..., Gateway], tmp_path: Path) -> Gateway:
+    """Return a gateway with the shipped configuration, whose only user administers it."""
+    config = tmp_path / "vsmgate.toml"
+    shipped = (conf_folder() / "vsmgate.toml").read_text()
+    who = pwd.getpwuid(os.getuid()).pw_name
+    config.write_text(f'{shipped}\n[access]\nadministrators = ["{who}"]\n')
+    shutil.copytree(conf_folder() / "usecases", tmp_path / "usecases")
+    return make_gateway("--config", str(config))
+
+
+@pytest.mark.criterion("S-5", "S-9", "S-31")
+def test_no_secret_is_anywhere_but_where_it_belongs(administered: Gateway) -> None:
+    gateway = administered
     said: list[bytes] = []
 
     def ask(*arguments: object, **options: str) -> dict[str, str]:
@@ -45,7 +62,14 @@ def test_no_secret_is_anywhere_but_where_it_belongs(gateway: Gateway) -> None:
     (request,) = gateway.state_dir.rglob("request.json")
     service = json.loads(request.read_text())["services"]["renderer"]
     of_the_job = service["environment"]["VSMGATE_SECRET"]
-    secrets = [gateway.token, of_the_job, wrong, *tickets]
+    sharing = f"/v1/jobs/{job_id}"
+    invitations = [
+        gateway.ask("POST", f"{sharing}/invitations", {"right": right}).json["invitation"]
+        for right in ("view", "control")
+    ]
+    guessed = f"{job_id}.{wrong}"
+    secrets = [gateway.token, of_the_job, wrong, *tickets, *invitations]
+    secrets += [one.partition(".")[2] for one in invitations]
 
     base = f"ws://{gateway.relay}/{job_id}"
     bearer = PREFIX + base64.urlsafe_b64encode(gateway.token.encode()).decode().rstrip("=")
@@ -71,11 +95,26 @@ def test_no_secret_is_anywhere_but_where_it_belongs(gateway: Gateway) -> None:
     ask("GET", f"/status/{job_id}?token={gateway.token}")
     ask("POST", "/start", {"usecase": "demo", "parameters": {"project": 1, "token": gateway.token}})
     ask("GET", f"/v1/jobs/{job_id}", token=wrong)
+    for shown in (*invitations, guessed):
+        ask("POST", "/v1/invitations/redeem", {"invitation": shown})
+        ask("POST", "/v1/invitations/redeem", {"invitation": shown}, token=wrong)
+        ask("POST", "/v1/invitations/redeem", {"invitation": shown, "more": 1})
+        ask("POST", "/v1/invitations/redeem", {"invitation": [shown]})
+    for inner in ("", "/grants", "/invitations", "/presence", "/doctor"):
+        ask("GET", sharing + inner)
+    given = ask("POST", f"{sharing}/grants", {"subject": "bob", "right": "view"})
+    ask("DELETE", f"{sharing}/grants/{given['id']}")
+    for inner in ("jobs", f"jobs/{job_id}", "engines", "revocations"):
+        assert "code" not in ask("GET", f"/v1/admin/{inner}")
+    ask("POST", "/v1/admin/revocations", {"subject": "bob"})
+    ask("GET", "/readyz")
+    said.append(first_event(gateway, job_id))
     ask("GET", f"/v1/jobs/{job_id}/logs")
     ask("GET", "/v1/jobs?limit=200")
     ask("GET", "/metrics")
     places: dict[str, bytes] = {f"answer {number}": octets for number, octets in enumerate(said)}
     places["the log"] = gateway.log.encode()
+    assert b'"redeem"' in (gateway.state_dir / "audit.jsonl").read_bytes()
     for path in gateway.state_dir.rglob("*"):
         if path.is_file() and path not in (gateway.state_dir / "token", request):
             places[str(path.relative_to(gateway.state_dir))] = path.read_bytes()
@@ -91,6 +130,16 @@ def test_no_secret_is_anywhere_but_where_it_belongs(gateway: Gateway) -> None:
     for path in gateway.state_dir.rglob("*"):
         if not path.is_symlink():
             assert path.stat().st_mode & 0o077 == 0, f"others may read {path}"
+
+
+def first_event(gateway: Gateway, job_id: str) -> bytes:
+    """Return what a stream of events begins with."""
+    headers = {"Authorization": f"Bearer {gateway.token}"}
+    address = f"{gateway.master}/v1/jobs/{job_id}/events"
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as stream:
+        told = b"".join(stream.readline() for _ in range(5))
+    assert b"data: {" in told
+    return bytes(told)
 
 
 @pytest.mark.criterion("S-10")

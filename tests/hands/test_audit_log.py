@@ -87,6 +87,15 @@ def test_nothing_that_a_client_chose_makes_a_second_line(a: str, b: str, c: str)
 
 
 @pytest.mark.criterion("S-31")
+@pytest.mark.parametrize("text", ["\u2028", "\x85", "\x9b31m", "\x1b[2J", "\u202e", "\r", "\x7f"])
+def test_nothing_that_a_client_chose_moves_a_cursor(text: str) -> None:
+    line = line_of(Entry("now", "start", "ok", subject=text, details={"x": text}))
+    assert all(0x20 <= octet < 0x7F for octet in line[:-1])
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line)["details"] == {"x": text}
+
+
+@pytest.mark.criterion("S-31")
 def test_what_was_there_stays_and_a_moved_file_is_followed(
     log: AuditLog, tmp_path: Path, seconds: Seconds
 ) -> None:

@@ -114,7 +114,7 @@ def test_an_engine_that_cannot_be_asked_changes_nothing_but_stale_since(house: H
     seen = house.result(house.desk.get(ALICE, job.id))
     assert seen.state is State.READY
     assert seen.stale_since is not None
-    assert house.desk.problems() == ["engine: down"]
+    assert house.desk.problems() == ["The engine engine cannot be reached."]
     house.launcher.fault = None
     house.pass_time(70)
     assert house.result(house.desk.get(ALICE, job.id)).stale_since is None

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import ALICE, House, make_ready
-from vsmgate.errors import AuthenticatorUnavailable, Unauthenticated
+from vsmgate.config import parse
+from vsmgate.errors import AuthenticatorUnavailable, ConfigError, Unauthenticated
+from vsmgate.jobs.access import TOKENLESS
 from vsmgate.jobs.revocations import REFRESH, Revocations
 from vsmgate.model import Identity, Job, Secret, replace
 from vsmgate.relay.desk import Credential
@@ -89,10 +92,55 @@ def replace_end(identity: Identity, end: float) -> Identity:
 
 def test_nobody_is_revoked_who_came_without_a_token(house: House) -> None:
     revoke(house, "alice")
-    house.result(house.access.recheck(Identity("alice", authenticator="tokenless")))
+    house.result(house.access.recheck(Identity("alice", authenticator=TOKENLESS)))
 
 
 def test_a_revocation_needs_no_job(house: House) -> None:
     job = make_ready(house, house.start())
     revoke(house, "alice")
     assert replace(house.get(job), revision=0).owner == "alice", "jobs go on"
+
+
+def test_no_authenticator_is_taken_for_the_lack_of_one() -> None:
+    """What its identities were given could not be revoked, and the name is the operator's."""
+    text = (
+        '[authenticators."{name}"]\nkind = "static"\n[launchers.local]\nkind = "local"\n'
+        '[usecases.files]\nkind = "toml"\n'
+    )
+    assert "tokenless" in parse(text.format(name="tokenless"), "test").authenticators
+    with pytest.raises(ConfigError, match=TOKENLESS):
+        parse(text.format(name=TOKENLESS), "test")
+
+
+def test_what_is_revoked_while_the_store_is_read_stays_revoked(house: House) -> None:
+    """Other processes' revocations are read now and then; that may be behind by a moment."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.answer: Deferred[dict[str, float]] = Deferred()
+
+        def revocations(self) -> Deferred[dict[str, float]]:
+            return self.answer
+
+        async def revoke(self, subject: str, at: float) -> None:
+            pass
+
+    store: Any = Slow()
+    revocations = Revocations(store, house.clock, house.clock.seconds)
+    loading = Deferred.fromCoroutine(revocations.load())
+    at = house.result(revocations.revoke("alice"))
+    store.answer.callback({"bob": 5.0})  # it was read before
+    assert loading.called
+    assert revocations.all() == {"alice": at, "bob": 5.0}
+    with pytest.raises(Unauthenticated):
+        revocations.check(ALICE)
+
+
+def test_a_clock_that_was_set_back_takes_no_revocation_back(house: House) -> None:
+    now = [1_000.0]
+    revocations = Revocations(house.store, house.clock, lambda: now[0])
+    assert house.result(revocations.revoke("alice")) == 1_000.0
+    now[0] = 900.0
+    assert house.result(revocations.revoke("alice")) == 1_000.0
+    with pytest.raises(Unauthenticated):
+        revocations.check(Identity("alice", issued_at=950.0))

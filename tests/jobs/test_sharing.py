@@ -135,6 +135,20 @@ def test_an_invitation_gives_each_one_grant_while_there_are_uses() -> None:
         sharing.redeemed(two, DIGEST, "dan", "g5", NOW)
 
 
+def test_who_was_revoked_does_not_come_back_by_a_link_that_was_not_needed_before() -> None:
+    invited = job(to(), invitations=(link(uses=9), link(uses=9, number=1)))
+    shared = sharing.redeemed(invited, DIGEST, "bob", "g1", NOW)
+    assert shared is invited, "bob has the right already"
+    gone = sharing.revoked(shared, "g0")
+    with pytest.raises(NoSuchInvitation):
+        sharing.redeemed(gone, DIGEST, "bob", "g2", NOW)
+    assert [one.barred for one in gone.invitations] == [("bob",)] * 2
+    assert gone.invitations[0].current(NOW), "it takes no use from others"
+    assert sharing.redeemed(gone, DIGEST, "eve", "g3", NOW).grants
+    again = sharing.granted(gone, to(number=4), NOW)
+    assert sharing.right_of(again, BOB, NOW) is Right.VIEW, "the owner may think otherwise"
+
+
 def test_who_was_revoked_does_not_come_back_by_the_same_link() -> None:
     shared = sharing.redeemed(job(invitations=(link(uses=9),)), DIGEST, "bob", "g1", NOW)
     with pytest.raises(NoSuchInvitation):

@@ -261,7 +261,7 @@ def test_an_engine_that_lost_its_jobs_to_another_is_found_to_be_back(two: House)
     two.launcher.fault = EngineUnreachable("down")
     two.start()
     two.pass_time(30)
-    assert two.desk.problems() == ["engine: down"]
+    assert two.desk.problems() == ["The engine engine cannot be reached."]
     two.launcher.fault = None
     two.pass_time(LONGEST + 5)
     assert not two.desk.problems()

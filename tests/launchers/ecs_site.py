@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -40,12 +39,11 @@ class EcsSite:
         said = ""
         for line in self._process.stdout:
             said += line
-            if line.startswith("Ctrl-C"):
+            if "Ctrl-C" in line:
                 break
         watchdog.cancel()
         assert "[launchers.ecs]" in said, self._log.read_text()
-        table = "\n".join(line for line in said.splitlines() if re.match(r" +(\[|\w+ = )", line))
-        self.told: dict[str, Any] = tomllib.loads(table)["launchers"]["ecs"]
+        self.told: dict[str, Any] = tomllib.loads(said)["launchers"]["ecs"]
         self.ecs = self.client("ecs")
         self.logs = self.client("logs")
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from zope.interface.verify import verifyObject
 
+from tests.launchers.ecs_rig import EcsRig
+from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
+from vsmgate.errors import EngineUnreachable
 from vsmgate.interfaces import IEngineCheck
 from vsmgate.launchers.folders import folder_problem
 from vsmgate.launchers.slurm_answers import Partition, parse_partitions
+from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
 
 
@@ -93,3 +98,59 @@ async def test_a_cluster_that_is_not_there(slurm: SlurmRig, tmp_path: Path) -> N
     (said,) = await slurm.again(conf=str(conf)).check_engine()
     assert said.startswith("Slurm cannot be asked now; squeue said: ")
     assert "scontrol ping" in said
+
+
+@deferred
+async def test_a_namespace_that_takes_jobs(kubernetes: KubernetesRig) -> None:
+    assert verifyObject(IEngineCheck, kubernetes.launcher)
+    assert await kubernetes.launcher.check_engine() == []
+    for resource in ("pods", "secrets"):
+        assert kubernetes.cluster.objects.list(resource, "", Selector()) == []
+
+
+@deferred
+async def test_a_role_that_lacks_something(kubernetes: KubernetesRig) -> None:
+    denied = {"update secrets", "delete secrets", "get pods/log"}
+    kubernetes.cluster.api.access.denied |= denied
+    assert await kubernetes.launcher.check_engine() == [
+        "The gateway may not get pods/log in the namespace 'vsmgate': add it to its Role.",
+        "The gateway may not update, delete secrets in the namespace 'vsmgate': "
+        "add it to its Role.",
+    ]
+    # It is what the server itself goes by.
+    with pytest.raises(EngineUnreachable, match="may not ask that"):
+        await kubernetes.launcher.cancel(kubernetes.launch().tag)
+
+
+@deferred
+async def test_a_namespace_and_a_cluster_that_are_not_there(kubernetes: KubernetesRig) -> None:
+    (said,) = await kubernetes.again(namespace="nosuch").check_engine()
+    assert said.startswith("There is no namespace 'nosuch'")
+    kubernetes.cluster.token = "expired"
+    kubernetes.kubeconfig.write_text(kubernetes.cluster.kubeconfig(kubernetes.url))
+    (said,) = await kubernetes.again().check_engine()
+    assert said.startswith("Kubernetes does not accept the gateway's credentials.")
+    assert "expired" not in said
+    kubernetes.kubeconfig.write_text(kubernetes.cluster.kubeconfig("https://127.0.0.1:9"))
+    (said,) = await kubernetes.again().check_engine()
+    assert "refused" in said
+    assert "Check kubeconfig" in said
+
+
+@deferred
+async def test_a_cluster_of_ecs(ecs: EcsRig) -> None:
+    assert verifyObject(IEngineCheck, ecs.launcher)
+    tasks = ecs.site.ecs.list_tasks(cluster=ecs.site.told["cluster"])["taskArns"]
+    assert await ecs.again(log_group=None, log_prefix=None).check_engine() == []
+    assert ecs.site.ecs.list_tasks(cluster=ecs.site.told["cluster"])["taskArns"] == tasks
+    (said,) = await ecs.again(log_group="/no/such").check_engine()
+    assert said == "There is no log group '/no/such': make it."
+    first, *more = await ecs.again(cluster="nosuch", log_group=None, log_prefix=None).check_engine()
+    assert first.startswith("There is no active cluster 'nosuch' in eu-west-1")
+    assert all("ClusterNotFound" in said for said in more)
+    (said,) = await ecs.again(endpoint="http://127.0.0.1:9").check_engine()
+    assert "refused" in said
+    assert "endpoint" in said
+    empty = ecs.again(launch_type="EC2", log_group=None, log_prefix=None)
+    (said,) = await empty.check_engine()
+    assert "has no machines" in said

@@ -199,7 +199,7 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
         ("0/1 nodes are available: 1 node(s) were unschedulable.", "nodes_unavailable"),
         ('persistentvolumeclaim "data" not found', "bad_volume"),
         ("no nodes available to schedule pods", "nodes_unavailable"),
-        ("running PreBind plugin: something new", "queued"),
+        ("running PreBind plugin: something new", "unschedulable"),
     ],
 )
 def test_why_a_pod_waits_for_a_node(message: str, code: str) -> None:
@@ -216,7 +216,7 @@ def test_why_a_pod_waits_for_a_node(message: str, code: str) -> None:
     ("state", "code", "words"),
     [
         (waits("ErrImagePull", "not found"), "image_pull", "of back_end cannot be pulled"),
-        (waits("InvalidImageName"), "image_pull", "name is wrong"),
+        (waits("InvalidImageName"), "bad_image", "no good name"),
         (waits("CreateContainerConfigError", 'secret "x" not found'), "bad_container", "back_end"),
         (waits("RunContainerError", "exec: executable file not found"), "program_missing", "back"),
     ],
@@ -250,12 +250,12 @@ def test_an_address_that_is_none_is_not_dialled(address: str) -> None:
     ("status", "code", "words"),
     [
         ({"reason": "DeadlineExceeded"}, "walltime", "limit of time"),
-        ({"reason": "Evicted", "message": "low on memory"}, "preempted", "evicted"),
+        ({"reason": "Evicted", "message": "low on memory"}, "evicted", "evicted"),
         ({"reason": "NodeLost"}, "node_failed", "lost"),
         ({"reason": "OutOfcpu"}, "node_failed", "no room"),
         (
             {"conditions": [{"type": "DisruptionTarget", "status": "True"}], "reason": "Evicted"},
-            "preempted",
+            "evicted",
             "evicted",
         ),
         (

@@ -89,6 +89,12 @@ async def test_the_official_client(kubernetes: KubernetesRig) -> None:
         assert pod.spec.containers[0].security_context.capabilities.drop == ["ALL"]
         assert core.read_namespaced_pod_log(ref, namespace, container="renderer") is not None
         assert client.VersionApi().get_code().major == "1"
+        what = client.V1ResourceAttributes(namespace=namespace, verb="create", resource="pods")
+        asked = client.V1SelfSubjectAccessReview(
+            spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=what)
+        )
+        rights = client.AuthorizationV1Api()
+        assert rights.create_self_subject_access_review(asked).status.allowed
         with pytest.raises(client.ApiException) as caught:
             core.read_namespaced_pod("nosuch", namespace)
         assert caught.value.status == 404

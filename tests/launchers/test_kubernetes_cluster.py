@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from twisted.web.server import Site
 
+from tests.launchers.answering import Answering
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
 from vsmgate.hands.commands import run
@@ -327,6 +329,64 @@ async def test_a_watch_nudges_and_begins_again(kubernetes: KubernetesRig) -> Non
     before = kubernetes.nudges
     await kubernetes.launcher.cancel(ref)
     assert await kubernetes.eventually(lambda: nudged(before))
+
+
+@deferred
+async def test_a_pod_that_a_list_leaves_out_is_asked_for_before_its_job_ends(
+    kubernetes: KubernetesRig,
+) -> None:
+    ref = await kubernetes.launcher.submit(kubernetes.launch())
+    before = await kubernetes.until(ref, Phase.RUNNING)
+    pod = kubernetes.pod(ref)
+    del pod["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    kubernetes.cluster.objects.replace("pods", pod)
+    assert (await kubernetes.launcher.poll([ref]))[ref] == before
+
+
+@deferred
+async def test_a_pod_that_cannot_be_ended_does_not_hide_the_others(
+    kubernetes: KubernetesRig,
+) -> None:
+    usecase = usecase_of({"renderer": "stays", "backend": "fails"})
+    first = await kubernetes.launcher.submit(launch_of(usecase))
+    second = await kubernetes.launcher.submit(kubernetes.launch())
+    kubernetes.cluster.api.access.denied |= {"patch pods", "delete pods"}
+    assert (await kubernetes.until(first, Phase.ENDED)).reason.code == "exited"
+    await kubernetes.until(second, Phase.RUNNING)
+    kubernetes.cluster.api.access.denied.clear()
+    await kubernetes.launcher.forget(first)
+
+    async def alone() -> bool | None:
+        left = kubernetes.cluster.objects.list("pods", "", Selector())
+        return True if [pod["metadata"]["name"] for pod in left] == [second] else None
+
+    assert await kubernetes.eventually(alone)
+
+
+@deferred
+async def test_watches_that_are_cut_off_do_not_follow_each_other_at_once(
+    kubernetes: KubernetesRig, tmp_path: Path
+) -> None:
+    server = Answering()
+    server.body = b'{"metadata": {"resourceVersion": "1"}, "items": []}'
+    port = kubernetes.reactor.listenTCP(0, Site(server), interface="127.0.0.1")
+    config = kubernetes.cluster.kubeconfig(f"http://127.0.0.1:{port.getHost().port}")
+    (tmp_path / "other").write_text(config)
+    launcher = kubernetes.again(kubeconfig=str(tmp_path / "other"))
+    tag = kubernetes.launch().tag
+
+    async def nudged() -> bool | None:
+        return True if kubernetes.nudges else None
+
+    try:
+        await launcher.poll([tag])
+        assert await kubernetes.eventually(nudged)  # the watch is over
+        for _ in range(3):
+            await launcher.poll([tag])
+        assert len([r for r in server.asked if b"watch=1" in r.uri]) == 1
+    finally:
+        await launcher.close()
+        await port.stopListening()
 
 
 @deferred

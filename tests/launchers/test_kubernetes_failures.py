@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.logger import LogEvent, globalLogPublisher
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Site
 
 from tests.certificates import Authority
+from tests.launchers.answering import Answering
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context, ISettingsChecker
@@ -31,7 +31,7 @@ from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
 from vsmgate.launchers.kubernetes_credentials import from_kubeconfig, in_cluster
 from vsmgate.launchers.kubernetes_plan import KubernetesPlan
 from vsmgate.launchers.kubernetes_settings import KubernetesSettings
-from vsmgate.model import LogStream, Phase, Service, Usecase
+from vsmgate.model import Phase, Service, Usecase
 from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
 
@@ -53,22 +53,6 @@ def config_of(server: str, user: dict[str, Any], **cluster: Any) -> str:
             ],
         }
     )
-
-
-class Answering(Resource):
-    """Answers everything alike; ``asked`` has the requests."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.status, self.body = 200, b"{}"
-        self.asked: list[Request] = []
-
-    def render(self, request: Request) -> Any:
-        self.asked.append(request)
-        request.setResponseCode(self.status)
-        return self.body or NOT_DONE_YET
 
 
 @pytest.fixture
@@ -93,50 +77,6 @@ def answering(tmp_path: Path) -> Iterator[tuple[Answering, Any]]:
 def status(code: int, reason: str, message: str) -> bytes:
     body = {"kind": "Status", "status": "Failure", "reason": reason, "message": message}
     return json.dumps(body | {"code": code}).encode()
-
-
-@pytest.mark.parametrize(
-    ("code", "body"),
-    [
-        (200, b"<html><title>Sign in</title></html>"),
-        (200, b"[]"),
-        (200, b'{"items": 1}'),
-        (200, b""),  # never
-        (302, b"elsewhere"),
-        (404, b"<h1>nginx</h1>"),
-        (401, status(401, "Unauthorized", "Unauthorized")),
-        (403, status(403, "Forbidden", 'User "system:serviceaccount:vsmgate:vsmgate" cannot')),
-        (429, status(429, "TooManyRequests", "slow down")),
-        (500, status(500, "InternalError", "etcdserver: request timed out")),
-        (503, b"no backend"),
-    ],
-)
-@deferred
-async def test_what_is_no_good_answer_changes_nothing(
-    answering: tuple[Answering, Any], code: int, body: bytes
-) -> None:
-    server, launcher = answering
-    server.status, server.body = code, body
-    launch = launch_of(usecase_of({"renderer": "stays"}))
-    ref = launch.tag
-    said = []
-    calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [
-        lambda: launcher.poll([ref]),
-        lambda: launcher.find([ref]),
-        lambda: launcher.cancel(ref),
-        lambda: launcher.forget(ref),
-        lambda: launcher.logs(ref, "renderer", LogStream.STDOUT, 10),
-    ]
-    for call in calls:
-        if code == 200 and body[:1] in (b"{", b"[") and call is calls[2]:
-            continue  # a deletion's answer has nothing to read
-        try:
-            await call()
-        except EngineUnreachable as error:
-            said.append(str(error))
-    assert len(said) >= 2  # an object without anything in it is one, for some
-    assert not any(word in " ".join(said) for word in (TOKEN, "serviceaccount", "http://"))
-    assert all(r.getHeader("Authorization") == f"Bearer {TOKEN}" for r in server.asked)
 
 
 @deferred
@@ -363,4 +303,4 @@ def test_plans_are_checked() -> None:
         "labels.'vsmgate/job' is set by the gateway",
     ):
         assert words in text
-    assert all(line.startswith("launch.kubernetes.") for line in told)
+    assert all(line.startswith(("launch.kubernetes.", "services ")) for line in told)

@@ -255,7 +255,8 @@ def test_mistakes_in_a_plan_are_told(plan: dict[str, Any], told: str) -> None:
     assert told in wrong[0]
 
 
-def test_the_demos_plan() -> None:
-    usecase = read_usecase(conf_folder() / "usecases" / "demo.toml")
-    plan = read(SlurmPlan, usecase.launch["slurm"], source="demo.toml")
+@pytest.mark.parametrize("name", ["demo", "brayns", "viser", "trame"])
+def test_the_shipped_plans(name: str) -> None:
+    usecase = read_usecase(conf_folder() / "usecases" / f"{name}.toml")
+    plan = read(SlurmPlan, usecase.launch["slurm"], source=name)
     assert check_plan(usecase, plan) == []

@@ -22,10 +22,10 @@ from twisted.protocols.portforward import (
     ProxyFactory,
     ProxyServer,
 )
-from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from tests.certificates import Authority
+from tests.launchers.answering import Answering
 from tests.launchers.slurm_rig import SlurmRig, launch_of, usecase_of
 from vsmgate.errors import ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context, ILauncher
@@ -249,20 +249,6 @@ async def test_an_answer_that_is_lost_leaves_one_job(slurm_rest: SlurmRig) -> No
     assert len(slurm_rest.left().split()) == 1
 
 
-class Says(Resource):
-    """Answers everything alike."""
-
-    isLeaf = True
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__()
-        self._status, self._body = status, body
-
-    def render(self, request: Any) -> bytes:
-        request.setResponseCode(self._status)
-        return self._body
-
-
 @pytest.fixture
 def answering(tmp_path: Path) -> Iterator[Any]:
     """Return what makes a launcher at a server that answers everything alike."""
@@ -271,7 +257,9 @@ def answering(tmp_path: Path) -> Iterator[Any]:
     ports: list[Any] = []
 
     def make(status: int, body: bytes) -> Any:
-        port = reactor.listenTCP(0, Site(Says(status, body)), interface="127.0.0.1")  # type: ignore[attr-defined]
+        server = Answering()
+        server.status, server.body = status, body
+        port = reactor.listenTCP(0, Site(server), interface="127.0.0.1")  # type: ignore[attr-defined]
         ports.append(port)
         url = f"http://127.0.0.1:{port.getHost().port}"
         settings = SlurmSettings(rest=rest_settings(tmp_path, url=url))
@@ -295,8 +283,6 @@ def rest_settings(folder: Path, **changes: Any) -> RestSettings:
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (401, b"Authentication failure", r"does not take the gateway's token \(401\)"),
-        (403, b"<html>", r"does not take the gateway's token \(403\)"),
         (404, b"Unable find requested URL.", "no API v0.0.38 there"),
         (502, b"<html><h1>Bad gateway</h1>", r"is not slurmrestd \(status 502\)"),
         (200, b"<html>Welcome", r"is not slurmrestd \(status 200\)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from tests.certificates import Authority
 from tests.launchers.unicore_rig import launch_of, usecase_of
-from vsmgate.errors import ConfigError, EngineRefused, EngineUnreachable
+from vsmgate.errors import BadCredentials, ConfigError, EngineRefused, EngineUnreachable
 from vsmgate.interfaces import Context
-from vsmgate.launchers.unicore import UnicoreLauncher, UnicoreLauncherFactory
+from vsmgate.launchers.unicore import UnicoreLauncherFactory
+from vsmgate.launchers.unicore_answers import UnicoreJob
+from vsmgate.launchers.unicore_launcher import UnicoreLauncher
 from vsmgate.launchers.unicore_settings import UnicoreSettings
 from vsmgate.model import LogStream
 from vsmgate.settings import read
-from vsmgate.testing.deferreds import deferred, gather
+from vsmgate.testing.deferreds import deferred
 
 TOKEN = "tok3n-of-the-gateway"
 JOB = "0cc175b9-c0f1-46b6-831c-399e26977266"
@@ -93,7 +96,7 @@ def launcher_for(tmp_path: Path) -> Iterator[Callable[..., UnicoreLauncher]]:
     (tmp_path / "token").write_text(TOKEN)
     made = []
 
-    def make(url: str, **settings: Any) -> UnicoreLauncher:
+    def make(url: str, **settings: Any) -> Any:
         context = Context("site", reactor, time.time, tmp_path, tmp_path)
         given = {"token_file": "token", "timeout": 20.0, "poll_every": 0.0, **settings}
         made.append(UnicoreLauncherFactory().make(UnicoreSettings(url, **given), context))
@@ -102,100 +105,6 @@ def launcher_for(tmp_path: Path) -> Iterator[Callable[..., UnicoreLauncher]]:
     yield make
     for launcher in made:
         pytest_twisted.blockon(Deferred.fromCoroutine(launcher.close()))
-
-
-async def all_fail(launcher: UnicoreLauncher) -> set[str]:
-    """Call everything; all must fail as an engine that cannot be asked. Return the details."""
-    launch = launch_of(usecase_of({"renderer": "stays"}))
-    calls: list[Coroutine[Any, Any, Any]] = [
-        launcher.submit(launch),
-        launcher.find([launch.tag]),
-        launcher.poll([JOB]),
-        launcher.cancel(JOB),
-        launcher.forget(JOB),
-    ]
-    results, errors = await gather(calls)
-    assert results == []
-    assert {type(error) for error in errors} <= {EngineUnreachable}
-    said = {str(error) for error in errors}
-    assert not any(TOKEN in text for text in said)
-    return said
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (502, b"<html><h1>Bad gateway</h1>"),
-        (503, b'{"errorMessage": "Submission is disabled", "status": 503}'),
-        (500, b'{"errorMessage": "TSI connection lost"}'),
-        (500, b""),
-        (200, b"<html>Welcome</html>"),
-        (200, b"[1, 2"),
-        (200, b'{"jobs": 7, "status": 8}'),
-        (302, b""),
-        (418, b""),
-    ],
-)
-@deferred
-async def test_answers_that_say_nothing(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher], status: int, body: bytes
-) -> None:
-    script.status, script.body = status, body
-    script.headers = {"Location": "http://127.0.0.1:1/elsewhere"}
-    await all_fail(launcher_for(script.url))
-
-
-@deferred
-async def test_nobody_there(launcher_for: Callable[..., UnicoreLauncher]) -> None:
-    said = await all_fail(launcher_for("http://127.0.0.1:9/SITE/rest/core"))
-    assert all("refused" in text for text in said)
-
-
-@deferred
-async def test_no_answer_in_time(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher]
-) -> None:
-    script.silent = True
-    said = await all_fail(launcher_for(script.url, timeout=0.2))
-    assert said == {"UNICORE cannot be asked now: no complete answer within 0.2 s."}
-
-
-@deferred
-async def test_a_huge_answer(script: Script, launcher_for: Callable[..., UnicoreLauncher]) -> None:
-    script.body = b'{"status": "' + b"x" * (3 * 1024 * 1024)
-    assert all("larger than" in text for text in await all_fail(launcher_for(script.url)))
-
-
-@deferred
-async def test_certificates(
-    serve: Callable[..., Script], launcher_for: Callable[..., UnicoreLauncher], tmp_path: Path
-) -> None:
-    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
-    certificate, key = authority.issue("127.0.0.1")
-    script = serve(PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes()))
-    script.body = b'{"jobs": []}'
-    launch = launch_of(usecase_of({"renderer": "stays"}))
-    assert await launcher_for(script.url, ca_file=str(authority.ca)).find([launch.tag]) == {}
-    await all_fail(launcher_for(script.url, ca_file=str(other.ca)))
-    await all_fail(launcher_for(script.url))
-
-
-@pytest.mark.parametrize("status", [401, 403])
-@deferred
-async def test_refused_credentials(
-    script: Script, launcher_for: Callable[..., UnicoreLauncher], status: int
-) -> None:
-    script.status = status
-    script.body = json.dumps({"errorMessage": "token of CN=gateway has expired"}).encode()
-    launcher = launcher_for(script.url)
-    with pytest.raises(EngineRefused) as refused:
-        await launcher.submit(launch_of(usecase_of({"renderer": "stays"})))
-    assert refused.value.code == "bad_credentials"
-    with pytest.raises(EngineUnreachable) as caught:
-        await launcher.poll([JOB])
-    for error in (refused.value, caught.value):
-        assert error.code == "bad_credentials"
-        assert "CN=gateway" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +155,54 @@ async def test_a_site_that_would_take_no_jobs(
     script.status, script.body = status, json.dumps(body).encode()
     (said,) = await launcher_for(script.url).check_engine()
     assert told in said
+
+
+class SlowSite:
+    """Takes a tenth of a second for every job."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.asked = clock, 0
+
+    async def job(self, job: str) -> UnicoreJob:
+        self.asked += 1
+        await deferLater(self.clock, 0.1)
+        return UnicoreJob("READY")
+
+
+def test_many_jobs_at_a_slow_site_are_asked_for_less_often(tmp_path: Path) -> None:
+    clock: Any = Clock()
+    site: Any = SlowSite(clock)
+    context = Context("site", clock, clock.seconds, tmp_path, tmp_path)
+    settings = UnicoreSettings("https://x/S/rest/core", poll_every=2.0)
+    launcher = UnicoreLauncher(settings, context, site)
+    refs = [f"{JOB[:-3]}{number:03}" for number in range(100)]
+
+    def poll() -> int:
+        before = site.asked
+        polled = Deferred.fromCoroutine(launcher.poll(refs))
+        clock.pump([0.1] * 26)  # four at a time
+        assert len(SynchronousTestCase().successResultOf(polled)) == 100
+        return int(site.asked - before)
+
+    assert poll() == 100
+    clock.advance(10.0)
+    assert poll() == 100  # the first look could not know how slow the site is
+    assert [poll() for _ in range(3)] == [0, 0, 0]
+    clock.advance(10.0)
+    assert poll() > 0
+
+
+@deferred
+async def test_a_file_that_may_not_be_read_is_no_refused_credential(
+    script: Script, launcher_for: Callable[..., UnicoreLauncher]
+) -> None:
+    """A job can make its own folder unreadable; the other jobs are seen all the same."""
+    script.status = 403
+    launcher = launcher_for(script.url)
+    assert await launcher.logs(JOB, "renderer", LogStream.STDOUT, 10) == b""
+    script.status = 401
+    with pytest.raises(BadCredentials):
+        await launcher.logs(JOB, "renderer", LogStream.STDOUT, 10)
 
 
 @deferred

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from twisted.internet.task import deferLater
 
 from vsmgate.interfaces import Context
-from vsmgate.launchers.unicore import UnicoreLauncher, UnicoreLauncherFactory
+from vsmgate.launchers.unicore import UnicoreLauncherFactory
+from vsmgate.launchers.unicore_launcher import UnicoreLauncher
 from vsmgate.launchers.unicore_plan import UnicorePlan
 from vsmgate.launchers.unicore_settings import UnicoreSettings
 from vsmgate.model import Launch, Observation, Phase, Service, Usecase, new_job_id

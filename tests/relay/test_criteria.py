@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,30 @@ def test_two_relays_to_one_job_are_independent() -> None:
     assert other_service.read() == b"\x81\x82\0\0\0\0hi"
     assert second.read() == b"\x81\x02ho"
     assert rig.relay.relays == 1
+
+
+@pytest.mark.criterion("S-20")
+@pytest.mark.parametrize("to_client", [True, False], ids=["down", "up"])
+@pytest_twisted.ensureDeferred
+async def test_s20_a_bomb_stays_what_it_is(to_client: bool) -> None:
+    """128 MiB in 130 KB (RFC 7692): the same octets arrive, and nothing is inflated."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(128))
+    bomb = (bomb + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert 100_000 < len(bomb) < 200_000
+    rig = await in_memory(extensions=True)
+    writer, reader = (rig.service, rig.client) if to_client else (rig.client, rig.service)
+    sent = frame_head(0xC2, len(bomb), b"" if to_client else bytes(4)) + bomb
+    tracemalloc.start()
+    try:
+        writer.send(sent)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reader.octets == sent
+    assert most < MIB
+    rig.tunnel.abort()
+    await rig.over()
 
 
 # -- the list --------------------------------------------------------------------------------

@@ -100,6 +100,15 @@ def test_messages_that_must_be_read_are_not_compressed() -> None:
         assert (head.status, head.one("Sec-WebSocket-Extensions")) == (101, offered)
 
 
+def test_a_viewers_query_does_not_reach_the_service() -> None:
+    for rig, crossed in (
+        (viewing(), b"GET / HTTP/1.1\r\n"),
+        (Rig(FakeDesk(renderer=LOOK)), b"GET /?do=quit HTTP/1.1\r\n"),
+    ):
+        rig.asked(request(f"{TARGET}&do=quit" if "?" in TARGET else f"{TARGET}?do=quit"))
+        assert rig.service().read().startswith(crossed)
+
+
 def test_who_was_let_in_leaves_a_place_for_the_owner() -> None:
     for most, guests in ((1, 1), (2, 1), (3, 2)):
         desk = FakeDesk(renderer=Service(max_clients=most))

@@ -151,6 +151,12 @@ class Desk(Protocol):
     def expires_in(self, identity: Identity) -> float | None:
         """Return the seconds until the identity's proof ends; None when it does not."""
 
+    async def recheck(self, identity: Identity) -> None:
+        """Fail with `Unauthenticated` when ``identity`` was revoked since it was authenticated.
+
+        Other errors mean that it could not be told.
+        """
+
     def usage(self, identity: Identity) -> tuple[int, int | None]:
         """Return the identity's live jobs, and how many it may have (None: no limit)."""
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
 
 from vsmgate.api.call import Call
 from vsmgate.api.desk import Desk
@@ -31,6 +32,9 @@ __all__ = ["Events"]
 
 #: Seconds between two signs of life. Proxies cut what is silent for 60 s (nginx, ELB).
 HEARTBEAT = 15.0
+#: Seconds between two questions whether the token was revoked: it counts within a minute, and a
+#: job that changes often asks no provider more often.
+RECHECK = 25.0
 #: Streams of one user at a time.
 MOST = 32
 #: Milliseconds after which a client that was cut off comes again.
@@ -44,9 +48,10 @@ _UNBUFFERED = ((b"X-Accel-Buffering", b"no"),)
 class Events:
     """Streams, at most `MOST` of one user."""
 
-    def __init__(self, desk: Desk, views: Views) -> None:
+    def __init__(self, desk: Desk, views: Views, clock: IReactorTime) -> None:
         self._desk = desk
         self._views = views
+        self._clock = clock
         self._open: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
@@ -78,13 +83,17 @@ class Events:
     async def _pieces(self, call: Call, job_id: str, seen: str) -> AsyncGenerator[bytes, None]:
         subject = call.identity.subject
         self._open[subject] += 1
+        asked = self._clock.seconds()
         try:
             yield b"retry: %d\n\n" % RETRY
             while True:
+                if self._clock.seconds() - asked >= RECHECK:
+                    await self._recheck(call)
+                    asked = self._clock.seconds()
                 job = await self._desk.get(call.identity, job_id)
                 if (now := _id(job)) != seen:
                     seen = now
-                    yield self._event(job)
+                    yield self._event(call, job)
                     continue  # it may have changed while that was taken
                 if job.ended:
                     return
@@ -96,16 +105,26 @@ class Events:
                 after = await self._desk.wait(call.identity, job_id, pause)
                 if _id(after) == seen:
                     yield b":\n\n"
+        except Unauthenticated:
+            yield b": the token was revoked\n\n"
         except NoSuchJob:
-            return  # it was over for long, and is forgotten
+            return  # it was over for long, and is forgotten; or the right to see it has ended
         finally:
             self._open[subject] -= 1
             if not self._open[subject]:
                 del self._open[subject]
 
-    def _event(self, job: Job) -> bytes:
+    async def _recheck(self, call: Call) -> None:
+        """Fail with `Unauthenticated` when the token was revoked meanwhile."""
+        try:
+            await self._desk.recheck(call.identity)
+        except (AuthenticatorUnavailable, StoreUnavailable):
+            pass  # it cannot be told now, and is asked again
+
+    def _event(self, call: Call, job: Job) -> bytes:
         name = b"end" if job.ended else b"job"
-        body = msgspec.json.encode(self._views.job(job))  # one line: JSON escapes what breaks one
+        shown = self._views.job(job, self._desk.right(call.identity, job))
+        body = msgspec.json.encode(shown)  # one line: JSON escapes what breaks one
         return b"event: %b\nid: %b\ndata: %b\n\n" % (name, _id(job).encode("ascii"), body)
 
 

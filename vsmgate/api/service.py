@@ -74,7 +74,7 @@ class ApiService(Service):
         routes = [
             *V0(desk, self.views).routes(),
             *V1(desk, self.views).routes(),
-            *Events(desk, self.views).routes(),
+            *Events(desk, self.views, reactor).routes(),
             doctor_route(desk),
             *Sharing(desk.sharing).routes(),
             *Admin(desk, self.views).routes(),
@@ -135,6 +135,7 @@ class ApiService(Service):
     async def _stop(self) -> None:
         self.drain()
         self.site.closing = True
+        self.site.strangers.finish()
         if self._listener is not None:
             listener, self._listener = self._listener, None
             stopped = listener.stopListening()

@@ -207,7 +207,7 @@ class Sharing:
         if (asked.subject is None) is (asked.group is None):
             problem = Problem("/subject", "give either this or group")
             raise BadParameters("Give either subject or group.", problems=[problem])
-        call.details |= {"right": asked.right, "to": asked.subject or f"group:{asked.group}"}
+        call.details |= {"right": asked.right, "to": asked.subject, "to_group": asked.group}
         grant = await self._desk.grant(
             call.identity,
             job_id,

@@ -29,6 +29,7 @@ from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
 from vsmgate.errors import GatewayError
 from vsmgate.forwarding import Networks, client_of
+from vsmgate.line_limit import LineLimit
 
 __all__ = ["AccessLine", "ApiSite"]
 
@@ -101,6 +102,7 @@ class ApiSite(ServerFactory[ApiChannel]):
         self._metrics = metrics
         self.timeout = timeout
         self._date = (-1, b"")
+        self.strangers = LineLimit(clock.seconds, self._tell_unwritten)
         self._request_ids = map(f"{os.urandom(6).hex()}-{{:x}}".format, itertools.count(1))
 
     def buildProtocol(self, addr: IAddress | None) -> ApiChannel:
@@ -176,7 +178,11 @@ class ApiSite(ServerFactory[ApiChannel]):
         # What machines ask every few seconds would bury the rest.
         quiet = line.route in PROBES and line.status < 400
         level = LogLevel.debug if quiet else LogLevel.info
-        self._log.emit(level, "{access}", access=line)
+        if line.subject or quiet or self.strangers.allows():
+            self._log.emit(level, "{access}", access=line)
+
+    def _tell_unwritten(self, count: int) -> None:
+        self._log.info("{count} more requests without an identity were not written", count=count)
 
     def trouble(self, error: GatewayError, request_id: str) -> None:
         """Log what an operator must see to: the store, or what checks credentials, is away."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from vsmgate.api.call import Call
 from vsmgate.api.desk import Desk
@@ -50,6 +51,7 @@ from vsmgate.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from vsmgate.grants import Right
 from vsmgate.lifecycle import State
 from vsmgate.model import Job
 
@@ -115,9 +117,9 @@ class V0:
     def __init__(self, desk: Desk, views: Views) -> None:
         self._desk = desk
         self._views = views
-        #: Job id -> the job, and what was said of it. Clients ask much more often than a
+        #: Job id and right -> the job, and what was said of it. Clients ask much more often than a
         #: job changes, and one that has changed is another object.
-        self._told: dict[str, tuple[Job, Reply]] = {}
+        self._told: dict[tuple[str, Right], tuple[Job, Reply]] = {}
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -189,15 +191,20 @@ class V0:
     async def status(self, call: Call) -> Reply:
         """Tell where a job is, from memory."""
         job = await self._desk.get(call.identity, call.job_id())
+        right = self._desk.right(call.identity, job) or Right.VIEW
         if job.ended:
+            reason = job.reason
+            if reason is not None and right is not Right.OWNER:
+                reason = replace(reason, native="")
             return problem_reply(
-                JobEnded(_ending(job)), call.request_id, state=job.state, reason=job.reason
+                JobEnded(_ending(job)), call.request_id, state=job.state, reason=reason
             )
-        told = self._told.get(job.id)
+        told = self._told.get((job.id, right))
         if told is None or told[0] is not job:
             if len(self._told) >= _REMEMBERED:
                 self._told.clear()
-            told = self._told[job.id] = (job, json_reply(200, self._status(job)))
+            told = (job, json_reply(200, self._status(job, right)))
+            self._told[job.id, right] = told
         return told[1]
 
     async def stop(self, call: Call) -> Reply:
@@ -205,7 +212,7 @@ class V0:
         job = await self._desk.stop(call.identity, call.job_id())
         return json_reply(200, Stopped(job.id, job.state))
 
-    def _status(self, job: Job) -> Status:
+    def _status(self, job: Job, right: Right) -> Status:
         ready = job.ready
         return Status(
             job_running=job.running,
@@ -213,7 +220,7 @@ class V0:
             brayns_started=ready,
             ready=ready,
             state=job.state,
-            reason=reason_view(job.reason),
+            reason=reason_view(job.reason, right),
             queue=queue_view(job.queue),
             services=self._views.services(job),
             stale_since=second(job.stale_since),

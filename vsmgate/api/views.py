@@ -84,7 +84,7 @@ class JobView(Struct, frozen=True):
     """A job. ``held``: it waits for quota. ``stale_since``: its engine cannot be asked.
 
     ``launcher_reason``: why it was given to that launcher, where there was a choice.
-    ``right``: the reader's. ``engine_ref`` is null to all but the owner.
+    ``right``: the reader's. ``engine_ref``, and ``native`` of the reason, are for the owner only.
     """
 
     id: str
@@ -206,7 +206,7 @@ class Views:
             launcher_reason=job.launcher_reason or None,
             engine_ref=job.engine_ref if right is Right.OWNER else None,
             state=job.state,
-            reason=reason_view(job.reason),
+            reason=reason_view(job.reason, right),
             held=job.held,
             queue=queue_view(job.queue),
             services=self.services(job),
@@ -263,11 +263,15 @@ def _service(spec: Service) -> UsecaseServiceView:
     return UsecaseServiceView(spec.max_message, spec.max_clients, spec.idle_timeout)
 
 
-def reason_view(reason: Reason | None) -> ReasonView | None:
-    """Return a job's reason with what usually helps."""
+def reason_view(reason: Reason | None, right: Right = Right.OWNER) -> ReasonView | None:
+    """Return a job's reason, as somebody with ``right`` reads it, with what usually helps.
+
+    The engine's own text may hold its id of the job, or the end of a log: it is for the owner.
+    """
     if reason is None:
         return None
-    return ReasonView(reason.code, reason.message, reason.native, remedy(reason.code))
+    native = reason.native if right is Right.OWNER else ""
+    return ReasonView(reason.code, reason.message, native, remedy(reason.code))
 
 
 def queue_view(place: QueuePlace | None) -> QueueView | None:

@@ -32,7 +32,11 @@ Claims = Mapping[str, Any]
 LONGEST = 8192
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750 section 2.1
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+# No characters that control a terminal, end a line, or turn the direction of writing: names are
+# in logs, and users judge each other by them.
+_NAME = re.compile(
+    r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,256}"
+)
 _PART = re.compile(r'"([^"]+)"|([^."]+)')
 _MOST_GROUPS = 1000
 

@@ -31,6 +31,10 @@ class Question(Protocol):
 #: Seconds for which a good token is kept, to ask about it again: as long as somebody does.
 HOLD = 90.0
 
+#: Seconds for which a token that the provider took back is known as such: as long as a page's
+#: session may live that was made of it.
+GONE = 86400.0
+
 
 @implementer(IAuthenticator, IRevocable)
 class RemoteAuthenticator:
@@ -60,6 +64,8 @@ class RemoteAuthenticator:
             wall,
         )
         self._held: Recent[Secret] = Recent(bounds.entries, clock)
+        #: Handles of those taken back: whoever asks after the first must not hear "perhaps".
+        self._gone: Recent[bool] = Recent(bounds.entries, clock)
 
     async def authenticate(self, credential: Secret) -> Identity:
         token = credential.reveal()
@@ -73,17 +79,23 @@ class RemoteAuthenticator:
             self._rules.check_time(said, self._wall())
         identity = await self._lookup.identity(credential)
         self._held.put(identity.handle, credential, HOLD)
+        self._gone.drop(identity.handle)
         return identity
 
     async def still_valid(self, identity: Identity) -> bool:
+        if identity.authenticator != self._rules.name:
+            return True
+        if self._gone.get(identity.handle):
+            return False
         held = self._held.get(identity.handle)
-        if held is None or identity.authenticator != self._rules.name:
+        if held is None:
             return True
         self._held.put(identity.handle, held, HOLD)
         try:
             await self._lookup.ask_again(held)
         except Unauthenticated:
             self._held.drop(identity.handle)
+            self._gone.put(identity.handle, True, GONE)
             return False
         return True
 

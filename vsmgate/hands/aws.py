@@ -52,10 +52,7 @@ class AwsClient:
         timeout: float = 10.0,
         max_body: int = 8 * 1024 * 1024,
     ) -> None:
-        # No connection is kept: a POST must not be sent twice because one was gone.
-        self._http = http_client(
-            reactor, ca_file=ca_file, timeout=timeout, max_body=max_body, persistent=False
-        )
+        self._http = http_client(reactor, ca_file=ca_file, timeout=timeout, max_body=max_body)
         self._clock = IReactorTime(reactor)
         self._threads = Threads(IReactorThreads(reactor))
         self._region = region
@@ -65,10 +62,12 @@ class AwsClient:
         self._frozen: Any = None
         self._good_until = 0.0
 
-    async def ask(self, url: str, service: str, target: str, body: bytes) -> HttpAnswer:
+    async def ask(
+        self, url: str, service: str, target: str, body: bytes, *, again: bool = False
+    ) -> HttpAnswer:
         """POST ``body`` for ``target`` (``X-Amz-Target``), signed for ``service``.
 
-        Fails with `HttpFailed` and `CredentialsFailed`.
+        ``again``: it may be sent twice. Fails with `HttpFailed` and `CredentialsFailed`.
         """
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -77,7 +76,11 @@ class AwsClient:
         request = AWSRequest("POST", url, data=body, headers=headers)
         SigV4Auth(await self._credentials(), service, self._region).add_auth(request)
         signed = {name: str(value) for name, value in request.headers.items()}
-        return await self._http.request("POST", url, signed, body)
+        return await self._http.request("POST", url, signed, body, again=again)
+
+    async def close(self) -> None:
+        """Close kept connections."""
+        await self._http.close()
 
     def forget_credentials(self) -> None:
         """Read everything again at the next question: these were refused."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from msgspec import Struct
+from OpenSSL import SSL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,6 +27,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
+    HostnameCachingHTTPSPolicy,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseDone,
@@ -56,7 +58,7 @@ class HttpClient:
     """Asks through ``treq``: a `treq.client.HTTPClient`, or `treq.testing.StubTreq`.
 
     ``timeout``: seconds from the question to the answer's last octet. ``max_body``:
-    octets of an answer.
+    octets of an answer. ``once``: another, for what must not be sent twice.
     """
 
     _log = Logger()
@@ -69,8 +71,10 @@ class HttpClient:
         timeout: float = 3.0,
         max_body: int = 262144,
         pool: HTTPConnectionPool | None = None,
+        once: Any = None,
     ) -> None:
         self._treq = treq
+        self._once = once or treq
         self._pool = pool
         self._clock = clock
         self._timeout = timeout
@@ -78,19 +82,30 @@ class HttpClient:
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
         """GET ``url``; fails with `HttpFailed`."""
-        return await self._within(self._ask("GET", url, dict(headers or {}), None))
+        return await self.request("GET", url, headers or {})
 
     async def post(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> HttpAnswer:
         """POST ``form`` to ``url``; fails with `HttpFailed`."""
-        return await self._within(self._ask("POST", url, dict(headers or {}), dict(form)))
+        return await self._within(self._ask(self._treq, "POST", url, headers or {}, dict(form)))
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        again: bool | None = None,
     ) -> HttpAnswer:
-        """Ask with any method and body; fails with `HttpFailed`."""
-        return await self._within(self._ask(method, url, dict(headers), body))
+        """Ask with any method and body; fails with `HttpFailed`.
+
+        ``again``: the question may be sent twice, and so over a kept connection, which may turn
+        out to be gone; without it, only if it is a GET.
+        """
+        treq = self._treq if (method == "GET" if again is None else again) else self._once
+        return await self._within(self._ask(treq, method, url, headers, body))
 
     async def follow(
         self, url: str, headers: Mapping[str, str], receive: Callable[[bytes], None]
@@ -100,7 +115,7 @@ class HttpClient:
         Only the answer's head must come within the timeout: to end it earlier, cancel. Fails
         with `HttpFailed`.
         """
-        response = await self._bounded(self._open("GET", url, dict(headers), None))
+        response = await self._bounded(self._open(self._treq, "GET", url, headers, None))
         body = _Body(0, receive)
         response.deliverBody(body)
         await body.whole
@@ -133,9 +148,14 @@ class HttpClient:
             raise HttpFailed(type(error).__name__) from None
 
     async def _open(
-        self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
+        self,
+        treq: Any,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: dict[str, str] | bytes | None,
     ) -> Any:
-        return await self._treq.request(
+        return await treq.request(
             method,
             url,
             headers={"Accept": "application/json", **headers},
@@ -145,10 +165,8 @@ class HttpClient:
             reactor=self._clock,
         )
 
-    async def _ask(
-        self, method: str, url: str, headers: dict[str, str], data: dict[str, str] | bytes | None
-    ) -> HttpAnswer:
-        response = await self._open(method, url, headers, data)
+    async def _ask(self, *question: Any) -> HttpAnswer:
+        response = await self._open(*question)
         body = _Body(self._max_body)
         response.deliverBody(body)
         named = {
@@ -213,18 +231,20 @@ def http_client(
 
     ``ca_file``: the only authorities that are trusted; without it the system's. ``tls``:
     instead of it, such as a `vsmgate.hands.tls_identity.TlsIdentity`. ``persistent``: keep
-    connections; not for POST, which must not be repeated when a kept connection turns out to
-    be gone. Raises what `read_authorities` does.
+    connections for what may be sent twice. Raises what `read_authorities` does.
     """
     policy: Any = tls or BrowserLikePolicyForHTTPS()
     if ca_file is not None:
         policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates(read_authorities(ca_file)))
-    pool = HTTPConnectionPool(reactor, persistent=persistent)
-    pool.cachedConnectionTimeout = _KEEP
-    agent = Agent(reactor, policy, connectTimeout=timeout, pool=pool)
+    policy = HostnameCachingHTTPSPolicy(policy)  # to read authorities takes milliseconds
+    kept, single = (HTTPConnectionPool(reactor, persistent=keep) for keep in (persistent, False))
+    kept.cachedConnectionTimeout = _KEEP
     no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    client = HTTPClient(agent, no_cookies)
-    return HttpClient(client, reactor, timeout=timeout, max_body=max_body, pool=pool)
+    usual, once = (
+        HTTPClient(Agent(reactor, policy, connectTimeout=timeout, pool=pool), no_cookies)
+        for pool in (kept, single)
+    )
+    return HttpClient(usual, reactor, timeout=timeout, max_body=max_body, pool=kept, once=once)
 
 
 def read_authorities(path: Path) -> list[Certificate]:
@@ -251,4 +271,10 @@ def _said(error: BaseException) -> str:
         value = reason.value if isinstance(reason, Failure) else reason
         if value is not None and not isinstance(value, CancelledError):
             return _said(value)
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, DNSLookupError):
+        return "its name is not found"  # which one, is no user's business
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return f"TLS failed: {error.args[0][-1][-1] or 'no reason was given'}"
+    if type(error).__name__ == "VerificationError":  # of service_identity, with its objects
+        return "TLS failed: the certificate is for another name"
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -6,6 +6,7 @@ not the one that is needed, is told so (`Forbidden`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -40,8 +41,8 @@ __all__ = ["Access", "epitaph", "service_of"]
 
 _WHOSE = {Right.VIEW: "viewers", Right.CONTROL: "controllers", Right.OWNER: "owner"}
 
-#: The authenticator of those who came with nothing but the job's id.
-TOKENLESS = "tokenless"
+#: The authenticator of those who came with nothing but the job's id: no name that one can have.
+TOKENLESS = "no token"
 
 #: Seconds before its end in which a credential is not asked about any more.
 _MARGIN = 5.0
@@ -161,7 +162,7 @@ class Access:
         if identity is None:
             raise Unauthenticated("A token or a ticket is required.")
         job, right = await self._reach(identity, job_id)
-        spec = service_of(job, service)
+        spec, service = service_of(job, service), sys.intern(service)
         if right is Right.VIEW:
             check_view(job, spec)
         if not (job.ready or job.ended):  # another process may know more by now

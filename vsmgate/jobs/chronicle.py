@@ -30,7 +30,7 @@ class Chronicle:
         if before == (job.state, code) or (before is None and job.state is not State.REQUESTED):
             return
         self._log.info(
-            "job {job} is {state} ({code}): {message}",
+            "job {job} is {state} ({code}): {message}" if code else "job {job} is {state}",
             job=job.id,
             state=str(job.state),
             code=code or "-",

@@ -77,6 +77,7 @@ class JobDesk:
         self._drivers = drivers
         self.authenticate = access.authenticate
         self.expires_in = access.expires_in
+        self.recheck = access.recheck
         self.diagnose = doctor.diagnose
         self.right = access.right
         self.sharing = ShareDesk(book, access, wall)
@@ -119,7 +120,8 @@ class JobDesk:
             driver = self._drivers.get(job.usecase.launcher)
             if driver is not None and not job.ready:  # then there is nothing to hurry for
                 driver.ticker.within(self._config.poll_fastest)
-            job = self._aged(await self._book.wait(job, seconds, self._clock))
+            await self._book.wait(job, seconds, self._clock)
+            job = await self._permitted(identity, job_id, Right.VIEW)  # it may have ended meanwhile
         return job
 
     async def page(
@@ -216,9 +218,15 @@ class JobDesk:
     # -- for operators --------------------------------------------------------------------
 
     def problems(self) -> Sequence[str]:
-        """Return what keeps the gateway from starting jobs now."""
+        """Return what keeps the gateway from starting jobs now.
+
+        Strangers read it; what an engine said is for administrators, and in the log.
+        """
         away = (driver for driver in self._drivers.values() if driver.stale_since is not None)
-        return [*self._unfit(), *(f"{driver.name}: {driver.trouble}" for driver in away)]
+        return [
+            *self._unfit(),
+            *(f"The engine {driver.name} cannot be reached." for driver in away),
+        ]
 
     def counts(self) -> Mapping[tuple[str, str, str], int]:
         """Return how many live jobs there are by (state, use case, launcher)."""

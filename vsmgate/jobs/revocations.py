@@ -28,11 +28,14 @@ class Revocations:
 
     async def load(self) -> None:
         """Read them from the store."""
-        self._until = await self._store.revocations()
+        found = await self._store.revocations()
+        # What was revoked here while the store was read may be missing in what it answered.
+        later = {who: at for who, at in self._until.items() if at > found.get(who, 0.0)}
+        self._until = {**found, **later}
 
     async def revoke(self, subject: str) -> float:
         """Revoke what ``subject`` was given until now; return that moment."""
-        now = self._wall()
+        now = max(self._wall(), self._until.get(subject, 0.0))  # a clock may have been set back
         await self._store.revoke(subject, now)
         self._until = {**self._until, subject: now}
         return now

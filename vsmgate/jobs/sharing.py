@@ -83,11 +83,16 @@ def granted(job: Job, grant: Grant, now: float) -> Job:
 
 
 def revoked(job: Job, grant_id: str) -> Job:
-    """The owner takes a grant back; fails with `NoSuchGrant`."""
-    left = tuple(grant for grant in job.grants if grant.id != grant_id)
-    if len(left) == len(job.grants):
+    """The owner takes a grant back; fails with `NoSuchGrant`.
+
+    Whose it was cannot come back by an invitation that there is now.
+    """
+    gone = next((grant for grant in job.grants if grant.id == grant_id), None)
+    if gone is None:
         raise NoSuchGrant("The job has no grant of this id.")
-    return replace(job, grants=left)
+    left = tuple(grant for grant in job.grants if grant is not gone)
+    invitations = tuple(_barred(one, gone.subject) for one in job.invitations)
+    return replace(job, grants=left, invitations=invitations)
 
 
 def invited(job: Job, invitation: Invitation, now: float) -> Job:
@@ -119,7 +124,7 @@ def redeemed(job: Job, digest: str, subject: str, grant_id: str, now: float) -> 
     has = right_of(job, Identity(subject), now)
     if has is not None and has.includes(found.right):
         return job
-    if subject in found.redeemed or not found.current(now):
+    if subject in (*found.redeemed, *found.barred) or not found.current(now):
         raise NoSuchInvitation
     grant = Grant(grant_id, found.right, now, subject=subject, invitation=found.id)
     used = msgspec.structs.replace(found, redeemed=(*found.redeemed, subject))
@@ -133,6 +138,13 @@ def _check(job: Job, right: Right) -> None:
         raise JobEnded("The job has ended; there is nothing left to share.")
     if right is Right.VIEW:
         check_view(job)
+
+
+def _barred(invitation: Invitation, subject: str | None) -> Invitation:
+    if subject is None or subject in (*invitation.redeemed, *invitation.barred):
+        return invitation
+    barred = (*invitation.barred, subject)[-MOST_GRANTS:]
+    return msgspec.structs.replace(invitation, barred=barred)
 
 
 def _current(job: Job, now: float) -> Sequence[Invitation]:

@@ -99,7 +99,7 @@ class Starter:
         if not new:
             return as_seen(job, self._drivers), False
         self._log.info(
-            "job {job} of {owner}: {usecase} on {launcher} {why}",
+            "job {job} of {owner}: {usecase} on {launcher}" + (" ({why})" if why else ""),
             job=job.id,
             owner=job.owner,
             usecase=wanted.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from msgspec import Struct
 
@@ -26,12 +25,22 @@ HEARTBEAT, SILENCE = 15.0, 45.0
 
 
 class _Visit(Struct, eq=False):
-    """One open connection. ``revoked``: None once it was called, and for an owner's."""
+    """One open connection; called, it has ended. ``revoked``: None once that was called."""
 
+    visits: Visits
     job_id: str
+    service: str
+    right: Right
     identity: Identity
-    visitor: Visitor
+    since: float
     revoked: Callable[[], None] | None
+
+    def __call__(self) -> None:
+        self.visits.left(self)
+
+    def visitor(self) -> Visitor:
+        """Return what others see of it."""
+        return Visitor(self.identity.subject, self.service, self.right, self.since)
 
 
 class Visits:
@@ -55,9 +64,9 @@ class Visits:
     def enter(self, target: Target, relay: bool, revoked: Callable[[], None]) -> Callable[[], None]:
         """Note a connection (see `vsmgate.relay.desk.Desk.visit`)."""
         job_id, identity = target.job.id, target.identity
-        visitor = Visitor(identity.subject, target.service, target.right, self._wall())
         guest = target.right is not Right.OWNER
-        visit = _Visit(job_id, identity, visitor, revoked if guest else None)
+        end = revoked if guest else None
+        visit = _Visit(self, job_id, target.service, target.right, identity, self._wall(), end)
         if relay:
             self._present.setdefault(job_id, []).append(visit)
             self._changed.add(job_id)
@@ -66,9 +75,10 @@ class Visits:
             job = self._book.get(job_id)  # it may have changed since it was asked for the target
             if job is not None:
                 self._check(job, visit)
-        return partial(self._leave, visit)
+        return visit
 
-    def _leave(self, visit: _Visit) -> None:
+    def left(self, visit: _Visit) -> None:
+        """Note the end of a connection."""
         visit.revoked = None
         for visits in (self._present, self._guests):
             there = visits.get(visit.job_id, [])
@@ -92,7 +102,7 @@ class Visits:
 
     def _check(self, job: Job, visit: _Visit) -> None:
         right = right_of(job, visit.identity, self._wall())
-        if right is None or not right.includes(visit.visitor.right):
+        if right is None or not right.includes(visit.right):
             revoked, visit.revoked = visit.revoked, None
             if revoked is not None:
                 revoked()
@@ -116,7 +126,8 @@ class Visits:
             return
         changed, self._changed = self._changed, set()
         present = {
-            job_id: [visit.visitor for visit in self._present.get(job_id, ())] for job_id in changed
+            job_id: [visit.visitor() for visit in self._present.get(job_id, ())]
+            for job_id in changed
         }
         try:
             await self._store.attend(self._process, present, now)

@@ -15,7 +15,18 @@ from msgspec import Struct
 
 from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
 
-__all__ = ["Container", "Described", "Events", "Failed", "Listed", "Ran", "Stopped", "Task"]
+__all__ = [
+    "Cluster",
+    "Clusters",
+    "Container",
+    "Described",
+    "Events",
+    "Failed",
+    "Listed",
+    "Ran",
+    "Stopped",
+    "Task",
+]
 __all__ += ["decode", "failure", "is_credentials", "public", "unplaced"]
 
 T = TypeVar("T")
@@ -112,6 +123,19 @@ class Listed(_Camel, frozen=True):
     next_token: str | None = None
 
 
+class Cluster(_Camel, frozen=True):
+    """One cluster; ``machines``: container instances."""
+
+    status: str = "MISSING"
+    machines: int = msgspec.field(name="registeredContainerInstancesCount", default=0)
+
+
+class Clusters(_Camel, frozen=True):
+    """The answer to ``DescribeClusters`` for one."""
+
+    clusters: tuple[Cluster, ...]
+
+
 class Event(_Camel, frozen=True):
     """One line that a container wrote."""
 
@@ -192,8 +216,8 @@ def failure(status: int, body: bytes) -> tuple[EngineError, str, list[str]]:
         # A proxy's page, a portal's, a load balancer's: not AWS's word on the question.
         words = f"status {status}: {body[:200]!r}"
         return EngineUnreachable(f"ECS cannot be asked now: status {status}."), words, []
-    kind = error.type.rpartition("#")[2].partition(":")[0]
-    message = error.message or error.Message or ""
+    kind = error.type.rpartition("#")[2].partition(":")[0][:100]
+    message = (error.message or error.Message or "")[:2000]
     words = f"{kind}: {message}"
     return _meaning(status, kind, message), words, error.resource_ids
 

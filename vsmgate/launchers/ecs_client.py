@@ -9,10 +9,12 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
+from vsmgate.errors import BadCredentials, EngineError, EngineRefused, EngineUnreachable
 from vsmgate.hands.aws import AwsClient, CredentialsFailed
 from vsmgate.hands.http_client import HttpFailed
 from vsmgate.launchers.ecs_answers import (
+    Cluster,
+    Clusters,
     Described,
     Events,
     Listed,
@@ -30,6 +32,8 @@ __all__ = ["EcsClient"]
 
 _ECS = "AmazonEC2ContainerServiceV20141113"
 _LOGS = "Logs_20140328"
+#: What changes nothing.
+_READS = ("DescribeClusters", "DescribeTasks", "GetLogEvents", "ListTasks")
 #: DescribeTasks: "a list of up to 100 task IDs".
 _MOST_TASKS = 100
 #: Pages of a log: one may be empty though there is more.
@@ -38,7 +42,10 @@ _MOST_EVENTS = 10_000
 
 
 class EcsClient:
-    """Asks for one launcher; raises `EngineRefused` from `run`, else `EngineUnreachable` only."""
+    """Asks for one launcher; raises `EngineRefused` from `run`, else `EngineUnreachable` only.
+
+    ``trouble``: operation -> AWS's own words, while it fails; for operators only.
+    """
 
     _log = Logger()
 
@@ -55,7 +62,7 @@ class EcsClient:
             "ecs": settings.endpoint or endpoint_of("ecs", settings.region),
             "logs": settings.logs_endpoint or endpoint_of("logs", settings.region),
         }
-        self._trouble: dict[str, str] = {}
+        self.trouble: dict[str, str] = {}
 
     async def run(self, body: Mapping[str, Any]) -> str:
         """Return the ARN of the task that ``RunTask`` made.
@@ -145,6 +152,44 @@ class EcsClient:
             if isinstance(error, EngineUnreachable):
                 raise error
 
+    async def cluster_trouble(self) -> str:
+        """Return what is wrong with the cluster; nothing where the gateway may not ask."""
+        settings = self._settings
+        body = {"clusters": [settings.cluster]}
+        status, answer = await self._ask("ecs", "DescribeClusters", body)
+        if status != 200:
+            error, _, _ = self._failed("DescribeClusters", status, answer, quiet=("not_permitted",))
+            if error.code != "not_permitted":
+                raise _unreachable(error)
+            return ""
+        (cluster,) = decode(answer, Clusters).clusters or (Cluster(),)
+        where = f"{settings.cluster!r} in {settings.region}"
+        if cluster.status != "ACTIVE":
+            return (
+                f"There is no active cluster {where} ({cluster.status}): make it, or set cluster."
+            )
+        if settings.launch_type == "EC2" and not cluster.machines:
+            return f"The cluster {where} has no machines: launch some, or set launch_type."
+        return ""
+
+    async def log_trouble(self) -> str:
+        """Return whether the log group is missing; tries to read a stream that is not there."""
+        if self._settings.log_group is None:
+            return ""
+        body = {"logGroupName": self._settings.log_group, "logStreamName": "vsmgate/none"}
+        status, answer = await self._ask("logs", "GetLogEvents", body)
+        if status == 200:
+            return ""
+        error, words, _ = self._failed("GetLogEvents", status, answer, quiet=("not_found",))
+        if error.code != "not_found":
+            raise _unreachable(error)
+        missing = f"There is no log group {self._settings.log_group!r}: make it."
+        return missing if "log group" in words else ""
+
+    async def close(self) -> None:
+        """Close kept connections."""
+        await self._aws.close()
+
     # -- parts -------------------------------------------------------------------------
 
     async def _answer(self, operation: str, body: Mapping[str, Any], into: type[Any]) -> Any:
@@ -165,7 +210,8 @@ class EcsClient:
         data = json.dumps(body).encode()
         for last in (False, True):
             try:
-                answer = await self._aws.ask(self._urls[service], service, target, data)
+                url, again = self._urls[service], operation in _READS
+                answer = await self._aws.ask(url, service, target, data, again=again)
             except CredentialsFailed as error:
                 self._tell("credentials", f"{error}")
                 detail = (
@@ -175,7 +221,7 @@ class EcsClient:
             except HttpFailed as error:
                 raise EngineUnreachable(f"ECS cannot be asked now: {error}.") from None
             if answer.status == 200:
-                self._trouble.pop(operation, None)
+                self.trouble.pop(operation, None)
                 break
             if last or not is_credentials(failure(answer.status, answer.body)[0]):
                 break
@@ -192,11 +238,13 @@ class EcsClient:
 
     def _tell(self, operation: str, words: str) -> None:
         """Log AWS's own words, which users do not see, once as long as they stay the same."""
-        if self._trouble.get(operation) != words:
-            self._trouble[operation] = words
+        if self.trouble.get(operation) != words:
+            self.trouble[operation] = words
             self._log.error("AWS failed {operation}: {words}", operation=operation, words=words)
 
 
 def _unreachable(error: EngineError) -> EngineError:
     """Return the error for a question whose refusal tells nothing of any job."""
+    if error.code == "bad_credentials":
+        return BadCredentials(error.detail)
     return EngineUnreachable(error.detail) if isinstance(error, EngineRefused) else error

@@ -15,8 +15,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, EngineRefused, EngineUnreachable
-from vsmgate.interfaces import Context, IExtendable, ILauncher
+from vsmgate.interfaces import Context, IEngineCheck, IExtendable, ILauncher
 from vsmgate.launchers.ecs_answers import Task
+from vsmgate.launchers.ecs_check import check_ecs
 from vsmgate.launchers.ecs_client import EcsClient
 from vsmgate.launchers.ecs_plan import places_of, run_task
 from vsmgate.launchers.ecs_reasons import address_of, observation
@@ -30,7 +31,7 @@ __all__ = ["EcsLauncher"]
 _FRESH = 120.0
 
 
-@implementer(ILauncher, IExtendable)
+@implementer(ILauncher, IExtendable, IEngineCheck)
 class EcsLauncher:
     """Jobs on one cluster."""
 
@@ -99,7 +100,7 @@ class EcsLauncher:
                 await self._ecs.remove_log(self._stream(parsed, place))
 
     async def close(self) -> None:
-        """Nothing is held: every question has a connection of its own."""
+        await self._ecs.close()
 
     # -- IExtendable -------------------------------------------------------------------
 
@@ -108,6 +109,11 @@ class EcsLauncher:
         seen = (await self.poll([ref]))[ref]
         if seen.phase in (Phase.ENDED, Phase.UNKNOWN):
             raise EngineRefused("The job does not run any more.", code="not_extendable")
+
+    # -- IEngineCheck ------------------------------------------------------------------
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_ecs(self._ecs)
 
     # -- parts -------------------------------------------------------------------------
 

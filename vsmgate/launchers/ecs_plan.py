@@ -16,10 +16,10 @@ from msgspec import Struct
 from vsmgate.errors import EngineRefused
 from vsmgate.launchers.ecs_ref import CONTAINER, Place
 from vsmgate.launchers.ecs_settings import EcsSettings
+from vsmgate.launchers.plan_services import wrong_services
 from vsmgate.model import Endpoint, Launch, Usecase
 from vsmgate.templates import (
     Command,
-    check_command,
     check_environment,
     names_of,
     render_command,
@@ -131,7 +131,8 @@ def run_task(launch: Launch, settings: EcsSettings) -> dict[str, Any]:
 
 def check_plan(usecase: Usecase, plan: EcsPlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    return [*_wrong_task(usecase, plan), *_wrong_services(usecase, plan)]
+    services = wrong_services(usecase, plan.services, "launch.ecs", optional=True)
+    return [*_wrong_task(usecase, plan), *services, *_wrong_containers(usecase, plan)]
 
 
 def _network(settings: EcsSettings) -> dict[str, Any]:
@@ -197,16 +198,8 @@ def _wrong_units(usecase: Usecase, at: str, templates: Mapping[str, str]) -> Ite
             yield f'{at}.{name}: {value!r} must be a number in quotes, such as "1024"'
 
 
-def _wrong_services(usecase: Usecase, plan: EcsPlan) -> Iterator[str]:
-    for name in sorted(usecase.services.keys() - plan.services.keys()):
-        yield f"launch.ecs.services.{name} is missing: which container service {name} is"
-    for name in sorted(plan.services.keys() - usecase.services.keys()):
-        yield f"launch.ecs.services.{name}: the use case has no service {name}"
+def _wrong_containers(usecase: Usecase, plan: EcsPlan) -> Iterator[str]:
     containers: dict[str, str] = {}
-    ports: dict[int, str] = {}
-    for name, service in usecase.services.items():
-        if service.port is not None and ports.setdefault(service.port, name) != name:
-            yield f"services {ports[service.port]} and {name} cannot both have port {service.port}"
     for name, how in plan.services.items():
         at = f"launch.ecs.services.{name}"
         container = how.container or name
@@ -214,10 +207,5 @@ def _wrong_services(usecase: Usecase, plan: EcsPlan) -> Iterator[str]:
             yield f"{at}.container: {container!r} is no name of a container"
         if containers.setdefault(container, name) != name:
             yield f"{at}.container: {container!r} is that of service {containers[container]} too"
-        if how.command:
-            for why in check_command(how.command, usecase.services, usecase.parameters):
-                yield f"{at}.command: {why}"
-        for why in check_environment(how.environment, usecase.services, usecase.parameters):
-            yield f"{at}.environment: {why}"
         units = {"cpu": how.cpu, "memory": how.memory}
         yield from _wrong_units(usecase, at, units)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["SERVICE", "Ending", "ending_in", "ports_in"]
+from vsmgate.model import Endpoint
+
+__all__ = ["SERVICE", "Ending", "ending_in", "places_on", "ports_in"]
 
 #: The name of a service, which is part of the names of its files.
 SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
 _PORT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}) ([1-9][0-9]{3,4})", re.ASCII)
 _ENDED = re.compile(r"service ([a-z0-9][a-z0-9_-]{0,62}) ([0-9]{1,3})\n", re.ASCII)
 _TERMINATED = re.compile(r"terminated ([0-9]{1,10}) ([0-9]{1,10})\n", re.ASCII)
@@ -36,6 +40,20 @@ def ports_in(text: str) -> dict[str, int]:
         if (match := _PORT.fullmatch(line)) and 1024 <= int(match[2]) <= 65535:
             ports[match[1]] = int(match[2])
     return ports
+
+
+def places_on(
+    node: str, ports: Mapping[str, int], nodes: re.Pattern[str], address: str
+) -> dict[str, Endpoint] | None:
+    """Return where services are; None on a node that may not be dialled.
+
+    ``nodes``: those that may be, as far as they are names of nodes at all. ``address``: what is
+    dialled, with ``{node}`` for the name.
+    """
+    if not _NODE.fullmatch(node) or not nodes.fullmatch(node):
+        return None
+    host = address.replace("{node}", node)
+    return {name: Endpoint(host, port) for name, port in ports.items()}
 
 
 def ending_in(text: str) -> Ending | None:

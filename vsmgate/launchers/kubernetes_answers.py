@@ -15,10 +15,22 @@ from msgspec import Struct
 from vsmgate.errors import EngineRefused, EngineUnreachable
 from vsmgate.hands.http_client import HttpAnswer
 
-__all__ = ["Condition", "ContainerStatus", "Metadata", "Pod", "PodList", "Status"]
+__all__ = [
+    "BAD_CREDENTIALS",
+    "Anything",
+    "Condition",
+    "ContainerStatus",
+    "Metadata",
+    "Pod",
+    "PodList",
+    "Review",
+    "Status",
+]
 __all__ += ["Terminated", "WatchEvent", "decode", "read_status", "refusal", "words_of"]
 
 T = TypeVar("T")
+
+BAD_CREDENTIALS = "Kubernetes does not accept the gateway's credentials. Tell its operator."
 
 
 class Metadata(Struct, frozen=True, rename="camel"):
@@ -109,6 +121,24 @@ class PodList(Struct, frozen=True):
     items: list[Pod] | None
 
 
+class Allowed(Struct, frozen=True):
+    """What was found of a right."""
+
+    allowed: bool
+
+
+class Review(Struct, frozen=True):
+    """The answer to a SelfSubjectAccessReview."""
+
+    status: Allowed
+
+
+class Anything(Struct, frozen=True):
+    """Any object of the API, of which only that matters: a proxy's page is none."""
+
+    kind: str
+
+
 class Status(Struct, frozen=True):
     """What an error's body is."""
 
@@ -152,6 +182,7 @@ def read_status(answer: HttpAnswer) -> Status | None:
 #: Pattern over a refusal's message -> code. The others give ``engine_refused``.
 _REFUSALS = (
     ("exceeded quota", "limit_reached"),
+    ("is being terminated", "bad_namespace"),
     ("violates PodSecurity|securityContext|security context", "not_permitted"),
     ("serviceaccount|service account", "bad_service_account"),
     ("maximum|minimum|LimitRange|limit to request ratio", "impossible_resources"),
@@ -166,15 +197,14 @@ def refusal(status: int, told: Status) -> EngineRefused | EngineUnreachable:
     """
     words = words_of(told.message)
     if status == 401:
-        sentence = "Kubernetes does not accept the gateway's credentials. Tell its operator."
-        return EngineRefused(sentence, code="bad_credentials")
+        return EngineRefused(BAD_CREDENTIALS, code="bad_credentials")
     if status == 403 and re.search(r"User \"", told.message):
         sentence = "The gateway may not make pods or secrets there. Tell its operator."
         return EngineRefused(sentence, code="not_permitted")
     if status == 404:
         sentence = f"Kubernetes cannot run it there: {words}."
         return EngineRefused(sentence, code="bad_namespace", native=words)
-    if status in (400, 403, 405, 409, 413, 415, 422):
+    if status in (400, 403, 405, 413, 415, 422):  # not 409: somebody else was quicker
         found = (code for pattern, code in _REFUSALS if re.search(pattern, told.message))
         code = next(found, "engine_refused")
         return EngineRefused(f"Kubernetes refused the pod: {words}", code=code, native=words)

@@ -15,11 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineUnreachable
-from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed, http_client
+from vsmgate.errors import BadCredentials, EngineUnreachable
+from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.kubernetes_answers import (
+    BAD_CREDENTIALS,
+    Anything,
     Pod,
     PodList,
+    Review,
     WatchEvent,
     decode,
     read_status,
@@ -52,12 +55,10 @@ class KubernetesClient:
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._access = access
+        self.namespace = namespace
         self._base = f"{access.server}/api/v1/namespaces/{namespace}"
         self._selector = selector
-        self._asking, self._telling = (
-            http_client(reactor, timeout=timeout, max_body=_MOST, persistent=keep, tls=access.tls)
-            for keep in (True, False)
-        )
+        self._http = http_client(reactor, timeout=timeout, max_body=_MOST, tls=access.tls)
 
     async def pods(self) -> tuple[dict[str, Pod], str]:
         """Return all pods that are ours, by name, and the version of that list."""
@@ -80,6 +81,25 @@ class KubernetesClient:
         answer = await self._ask("GET", f"/pods/{name}")
         return None if self._missing(answer) else decode(self._good(answer), Pod)
 
+    async def namespace_missing(self) -> bool:
+        """Return whether Kubernetes says so; most accounts may not know."""
+        return self._missing(await self._ask("GET", ""))
+
+    async def may(self, verb: str, resource: str) -> bool:
+        """Return whether we may do that (authorization.k8s.io/v1 SelfSubjectAccessReview).
+
+        ``resource``: of the namespace, such as ``pods`` or ``pods/log``.
+        """
+        kind, _, sub = resource.partition("/")
+        asked = {"namespace": self.namespace, "verb": verb, "resource": kind, "subresource": sub}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        url = f"{self._access.server}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return decode(self._good(await self._send("POST", url, body)), Review).status.allowed
+
     async def create_pod(self, body: Mapping[str, Any]) -> Pod | None:
         """Create a pod; None when its name is taken. Raises `EngineRefused` too."""
         answer = await self._ask("POST", "/pods", body=body)
@@ -100,13 +120,13 @@ class KubernetesClient:
         body = {"spec": {"activeDeadlineSeconds": seconds}}
         answer = await self._ask("PATCH", f"/pods/{name}", body=body)
         if not self._missing(answer):
-            self._good(answer)
+            decode(self._good(answer), Anything)
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete a pod gracefully, or a secret; nothing happens when it is gone."""
         answer = await self._ask("DELETE", f"/{kind}/{name}")
         if not self._missing(answer) and answer.status != 409:
-            self._good(answer)
+            decode(self._good(answer), Anything)
 
     async def logs(self, name: str, container: str, lines: int) -> bytes:
         """Return the last lines that a container wrote; nothing where there is no log."""
@@ -125,7 +145,7 @@ class KubernetesClient:
         url = f"{self._base}/pods?{urlencode(query | {'resourceVersion': version})}"
         lines = _Lines(changed)
         following = Deferred.fromCoroutine(
-            self._asking.follow(url, self._access.headers(), lines.receive)
+            self._http.follow(url, self._access.headers(), lines.receive)
         )
 
         def late(_: object, seconds: float) -> NoReturn:
@@ -137,7 +157,7 @@ class KubernetesClient:
 
     async def close(self) -> None:
         """Close kept connections."""
-        await self._asking.close()
+        await self._http.close()
 
     # -- one question ------------------------------------------------------------------
 
@@ -149,14 +169,18 @@ class KubernetesClient:
         body: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
         url = f"{self._base}{path}{'?' + urlencode(query) if query else ''}"
+        return await self._send(method, url, body)
+
+    async def _send(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None
+    ) -> HttpAnswer:
         data, headers = None, {}
         if body is not None:
             data = msgspec.json.encode(body)
             merge = "application/merge-patch+json"  # RFC 7386
             headers["Content-Type"] = merge if method == "PATCH" else "application/json"
-        client: HttpClient = self._asking if method == "GET" else self._telling
         try:
-            return await client.request(method, url, headers | self._access.headers(), data)
+            return await self._http.request(method, url, headers | self._access.headers(), data)
         except HttpFailed as error:
             raise EngineUnreachable(f"The Kubernetes API cannot be asked: {error}.") from None
 
@@ -173,8 +197,10 @@ class KubernetesClient:
         self._tell(answer, status.message if status else "")
         if status is None:
             why = "what answers does not speak its language"
-        elif answer.status in (401, 403):
-            why = "it does not accept the gateway's credentials"
+        elif answer.status == 401:
+            raise BadCredentials(BAD_CREDENTIALS)
+        elif answer.status == 403:
+            why = "the gateway may not ask that there; tell its operator"
         else:
             why = words_of(status.message) or status.reason
         raise EngineUnreachable(
@@ -217,6 +243,6 @@ class _Lines:
     def _is_change(line: bytes) -> bool:
         try:
             told = msgspec.json.decode(line, type=WatchEvent)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         return told.type in ("ADDED", "MODIFIED", "DELETED")

@@ -10,7 +10,7 @@ The ref is the pod's name.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,8 +21,9 @@ from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, EngineError, EngineRefused
 from vsmgate.hands.http_client import HttpFailed
-from vsmgate.interfaces import Context, ILauncher
+from vsmgate.interfaces import Context, IEngineCheck, ILauncher
 from vsmgate.launchers.kubernetes_answers import Pod
+from vsmgate.launchers.kubernetes_check import check_kubernetes
 from vsmgate.launchers.kubernetes_client import KubernetesClient
 from vsmgate.launchers.kubernetes_credentials import Access
 from vsmgate.launchers.kubernetes_pod import JOB_LABEL, MANAGED, render_pod, render_secret
@@ -34,12 +35,12 @@ __all__ = ["KubernetesLauncher"]
 
 #: Seconds between a change and the next poll, in which more changes are waited for.
 _GATHER = 0.1
-#: Seconds after a watch that failed.
+#: Seconds from the beginning of a watch to the next one's, at least.
 _PAUSE = 10.0
 _REF = re.compile(rf"{tag_of('')}({JOB_ID.pattern})", re.ASCII)
 
 
-@implementer(ILauncher)
+@implementer(ILauncher, IEngineCheck)
 class KubernetesLauncher:
     """Jobs in one namespace of one cluster."""
 
@@ -103,7 +104,7 @@ class KubernetesLauncher:
             if ref in asked and pod is not None and _is_ours(ref, pod):
                 seen[ref] = await self._look(ref, pod)
             elif ref in self._last:
-                seen[ref] = self._ended.setdefault(ref, vanished(self._last[ref]))
+                seen[ref] = await self._miss(ref)
             else:
                 seen[ref] = Observation(Phase.UNKNOWN)
         return seen
@@ -142,6 +143,11 @@ class KubernetesLauncher:
             self._gathering.cancel()
         await self._api.close()
 
+    # -- IEngineCheck ------------------------------------------------------------------
+
+    async def check_engine(self) -> Sequence[str]:
+        return await check_kubernetes(self._api)
+
     # -- parts -------------------------------------------------------------------------
 
     async def _drop_secret(self, name: str) -> None:
@@ -167,13 +173,29 @@ class KubernetesLauncher:
             self._ended[ref] = seen
         return seen
 
+    async def _miss(self, ref: str) -> Observation:
+        """Return what is seen of a pod that is not in the list; only a second answer ends a job."""
+        if ref not in self._ended:
+            pod = await self._api.pod(ref)
+            if _is_ours(ref, pod):
+                assert pod is not None
+                return await self._look(ref, pod)
+            self._ended[ref] = vanished(self._last[ref])
+        return self._ended[ref]
+
     async def _finish(self, ref: str) -> None:
-        """End what is left of a job that has lost a service; its outputs stay."""
+        """End what is left of a job that has lost a service; its outputs stay, if they can.
+
+        What fails here must not keep other jobs from being seen; a deadline ends the pod anyway.
+        """
         try:
             await self._api.shorten(ref, ENDED_BY_US)
         except EngineError as error:
             self._log.warn("pod {ref} is deleted: {why}", ref=ref, why=error.detail)
-            await self._api.delete("pods", ref)
+            try:
+                await self._api.delete("pods", ref)
+            except EngineError as failed:
+                self._log.error("pod {ref} goes on: {why}", ref=ref, why=failed.detail)
 
     # -- the watch ---------------------------------------------------------------------
 
@@ -183,17 +205,17 @@ class KubernetesLauncher:
             self._watching = Deferred.fromCoroutine(self._watched(version))
 
     async def _watched(self, version: str) -> None:
+        began = self._clock.seconds()
         try:
-            await self._api.watch(version, self._changed)
-            self._changed()  # the next poll lists, and watches from there
+            try:
+                await self._api.watch(version, self._changed)
+                self._changed()  # the next poll lists, and watches from there
+            except (HttpFailed, EngineError) as error:
+                self._log.debug("no watch: {why}", why=str(error))
+            # Something on the way may cut every watch off at once, so not again and again.
+            await deferLater(self._reactor, max(0.0, began + _PAUSE - self._clock.seconds()))
         except CancelledError:
             return
-        except (HttpFailed, EngineError) as error:
-            self._log.debug("no watch: {why}", why=str(error))
-            try:
-                await deferLater(self._reactor, _PAUSE)
-            except CancelledError:
-                return
         self._watching = None
 
     def _changed(self) -> None:

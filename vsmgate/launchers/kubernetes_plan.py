@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from vsmgate.launchers.plan_services import wrong_names, wrong_ports
 from vsmgate.model import Usecase
 from vsmgate.templates import Command, check_command, check_environment
 
@@ -109,24 +110,19 @@ def ports_of(usecase: Usecase) -> dict[str, int]:
 
 def check_plan(usecase: Usecase, plan: KubernetesPlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    return [f"launch.kubernetes.{why}" for why in _wrong(usecase, plan)]
+    wrong = [f"launch.kubernetes.{why}" for why in _wrong(usecase, plan)]
+    if plan.container is None:
+        wrong += wrong_names(usecase, plan.services, "launch.kubernetes")
+    return [*wrong, *wrong_ports(usecase)]
 
 
 def _wrong(usecase: Usecase, plan: KubernetesPlan) -> Iterator[str]:
     if plan.container is not None and plan.services:
         yield "container: one container that runs all, or services, not both"
     elif plan.container is None:
-        for name in sorted(usecase.services.keys() - plan.services.keys()):
-            yield f"services.{name} is missing: how to run service {name}"
-        for name in sorted(plan.services.keys() - usecase.services.keys()):
-            yield f"services.{name}: the use case has no service {name}"
         names = container_names(usecase.services, plan)
         if len(set(names.values())) < len(names):
             yield "services: two names differ only in - and _, which containers' names cannot"
-    users: dict[int, str] = {}
-    for name, service in usecase.services.items():
-        if service.port is not None and users.setdefault(service.port, name) != name:
-            yield f"services: {users[service.port]} and {name} cannot both have port {service.port}"
     for at, how in containers_of(plan).items():
         yield from (f"{at}.{why}" for why in _wrong_container(usecase, plan, how))
     for kind, words in (("labels", plan.labels), ("annotations", plan.annotations)):

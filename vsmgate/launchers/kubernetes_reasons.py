@@ -27,9 +27,10 @@ ENDED_BY_US = 1
 
 #: Why a container waits -> code, sentence. The others are steps on the way.
 _WAITS = {
+    "InvalidImageName": ("bad_image", "The image of {name} is no good name"),
     **dict.fromkeys(
         (
-            *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
+            *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"),
             *("ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"),
         ),
         (
@@ -47,7 +48,7 @@ _WAITS = {
 #: A pod's own reason -> code, sentence.
 _ENDS = {
     "DeadlineExceeded": ("walltime", "The job reached its limit of time."),
-    "Evicted": ("preempted", "The pod was evicted: its node ran short of something."),
+    "Evicted": ("evicted", "The pod was evicted: its node ran short of something."),
     "Preempting": ("preempted", "The pod was ended to make room for another."),
     "Preempted": ("preempted", "The pod was ended to make room for another."),
     "NodeLost": ("node_failed", "The pod's node is lost."),
@@ -64,10 +65,10 @@ _ENDS = {
 _DISRUPTIONS = {
     "PreemptionByScheduler": ("preempted", "The pod was ended to make room for another."),
     "PreemptionByKubeScheduler": ("preempted", "The pod was ended to make room for another."),
-    "EvictionByEvictionAPI": ("preempted", "The pod was evicted, as when its node is drained."),
+    "EvictionByEvictionAPI": ("evicted", "The pod was evicted, as when its node is drained."),
     "DeletionByTaintManager": ("node_failed", "The pod's node is lost or may not run it."),
     "DeletionByPodGC": ("node_failed", "The pod's node is gone."),
-    "TerminationByKubelet": ("preempted", "The pod's node ended it: it ran short or shut down."),
+    "TerminationByKubelet": ("evicted", "The pod's node ended it: it ran short or shut down."),
 }
 _DELETED = Reason("cancelled_by_administrator", "The pod was deleted in Kubernetes.")
 #: Taints that come and go with the state of a node.
@@ -177,7 +178,7 @@ def _queue_reason(pod: Pod) -> Reason:
     if re.search("taint|unschedulable|unavailable|no nodes available", native):
         sentence = "The nodes that it could run on are down, closed or reserved."
         return Reason("nodes_unavailable", sentence, native)
-    return Reason("queued", "Kubernetes finds no node for it now.", native)
+    return Reason("unschedulable", "Kubernetes finds no node for it now.", native)
 
 
 def _impossible(native: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +14,9 @@ from msgspec import Meta, Struct
 from twisted.logger import Logger
 
 from vsmgate.errors import EngineRefused
+from vsmgate.launchers.plan_services import wrong_services
 from vsmgate.model import Endpoint, Launch, Usecase
 from vsmgate.templates import (
-    check_command,
-    check_environment,
     names_of,
     render_command,
     render_environment,
@@ -56,24 +55,7 @@ class LocalPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_plan(usecase: Usecase, plan: LocalPlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    return list(_wrong(usecase, plan))
-
-
-def _wrong(usecase: Usecase, plan: LocalPlan) -> Iterator[str]:
-    for name in sorted(usecase.services.keys() - plan.services.keys()):
-        yield f"launch.local.services.{name} is missing: how to run service {name}"
-    for name in sorted(plan.services.keys() - usecase.services.keys()):
-        yield f"launch.local.services.{name}: the use case has no service {name}"
-    users: dict[int, str] = {}
-    for name, service in usecase.services.items():
-        if service.port is not None and users.setdefault(service.port, name) != name:
-            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
-    for name, how in plan.services.items():
-        at = f"launch.local.services.{name}"
-        for why in check_command(how.command, usecase.services, usecase.parameters):
-            yield f"{at}.command: {why}"
-        for why in check_environment(how.environment, usecase.services, usecase.parameters):
-            yield f"{at}.environment: {why}"
+    return list(wrong_services(usecase, plan.services, "launch.local"))
 
 
 def make_request(

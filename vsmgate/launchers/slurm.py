@@ -32,6 +32,7 @@ from vsmgate.interfaces import (
     ISettingsChecker,
 )
 from vsmgate.launchers import slurm_folder
+from vsmgate.launchers.job_report import places_on
 from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.slurm_check import check_slurm
@@ -39,7 +40,7 @@ from vsmgate.launchers.slurm_client import TAKE_SECRET, Order, SlurmClient
 from vsmgate.launchers.slurm_commands import SlurmCommands
 from vsmgate.launchers.slurm_plan import SlurmPlan, check_plan, minutes, sbatch_options
 from vsmgate.launchers.slurm_reasons import ended_without_record, observation, phase_of
-from vsmgate.launchers.slurm_ref import USER, SlurmRef
+from vsmgate.launchers.slurm_ref import USER, SlurmRef, account_of
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, Usecase, tag_of
 
@@ -112,7 +113,7 @@ class SlurmLauncher:
     # -- ILauncher ---------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> str:
-        user = "" if self._own else self._account(launch.owner)
+        user = "" if self._own else account_of(launch.owner)
         if not self._settings.folder:
             self._make_folder()
         try:
@@ -197,13 +198,6 @@ class SlurmLauncher:
 
     # -- parts -------------------------------------------------------------------------
 
-    def _account(self, owner: str) -> str:
-        """Return the account of an owner, whose name must be it."""
-        if not USER.fullmatch(owner) or owner == "root":
-            detail = "Jobs run under their owners' accounts here, and you have none by your name."
-            raise EngineRefused(detail, code="no_account")
-        return owner
-
     def _uid(self, ref: SlurmRef) -> int:
         """Return whose files count; asks the system's user database, which may block."""
         try:
@@ -260,11 +254,10 @@ class SlurmLauncher:
         if not ports:
             ports = slurm_folder.read_ports(self._folder, ref.job_id, self._uid(ref))
             self._ports[text] = ports
-        if ports and not self._node.fullmatch(job.node):
-            self._log.warn("job {ref} is on {node!r}: not allowed", ref=text, node=job.node)
-            return {}
-        host = self._settings.address.replace("{node}", job.node)
-        return {name: Endpoint(host, port) for name, port in ports.items()}
+        found = places_on(job.node, ports, self._node, self._settings.address) if ports else {}
+        if found is None:
+            self._log.warn("job {ref} is on {node!r}: not allowed", ref=text, node=job.node[:253])
+        return found or {}
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:

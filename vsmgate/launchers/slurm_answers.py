@@ -109,7 +109,7 @@ def parse_json(data: bytes) -> list[SlurmJob]:
     """Return the jobs in what ``squeue --json`` or slurmrestd says: all of the cluster."""
     try:
         answer = _DECODER.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EngineUnreachable(f"Slurm's list of jobs cannot be read: {error}.") from None
     return [
         SlurmJob(

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from vsmgate.errors import EngineRefused
+from vsmgate.launchers.plan_services import wrong_on_nodes
 from vsmgate.model import Usecase
-from vsmgate.templates import Command, check_command, check_environment, render_environment
+from vsmgate.templates import Command, check_environment, render_environment
 
 __all__ = ["SlurmPlan", "SlurmService", "check_plan", "minutes", "sbatch_options"]
 
@@ -87,7 +88,10 @@ class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_plan(usecase: Usecase, plan: SlurmPlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    return [*_wrong_services(usecase, plan), *_wrong_options(usecase, plan)]
+    return [
+        *wrong_on_nodes(usecase, plan.services, "launch.slurm", "Slurm"),
+        *_wrong_options(usecase, plan),
+    ]
 
 
 def sbatch_options(plan: SlurmPlan, names: Mapping[str, Any], lifetime: float) -> list[str]:
@@ -117,27 +121,6 @@ def minutes(lifetime: float) -> int:
 
 def _words(plan: SlurmPlan) -> dict[str, str]:
     return {word: value for word in _WORDS if (value := getattr(plan, word))}
-
-
-def _wrong_services(usecase: Usecase, plan: SlurmPlan) -> Iterator[str]:
-    for name in sorted(usecase.services.keys() - plan.services.keys()):
-        yield f"launch.slurm.services.{name} is missing: how to run service {name}"
-    for name in sorted(plan.services.keys() - usecase.services.keys()):
-        yield f"launch.slurm.services.{name}: the use case has no service {name}"
-    users: dict[int, str] = {}
-    for name, service in usecase.services.items():
-        if service.port is not None and users.setdefault(service.port, name) != name:
-            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
-        if service.port is not None and service.port < 1024:
-            yield f"services.{name}.port: {service.port} is privileged; Slurm jobs get none such"
-    for name, how in plan.services.items():
-        at = f"launch.slurm.services.{name}"
-        for why in check_command(how.command, usecase.services, usecase.parameters):
-            yield f"{at}.command: {why}"
-        for why in check_environment(how.environment, usecase.services, usecase.parameters):
-            yield f"{at}.environment: {why}"
-        if how.directory is not None and not how.directory.startswith("/"):
-            yield f"{at}.directory: {how.directory!r} must be an absolute path on the nodes"
 
 
 def _wrong_options(usecase: Usecase, plan: SlurmPlan) -> Iterator[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from vsmgate.errors import EngineRefused
 from vsmgate.model import JOB_ID
 
-__all__ = ["USER", "SlurmRef"]
+__all__ = ["USER", "SlurmRef", "account_of"]
 
 #: The name of an account.
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -34,3 +35,11 @@ class SlurmRef(NamedTuple):
 
     def __str__(self) -> str:
         return ":".join([str(self.number), self.job_id, *filter(None, [self.user])])
+
+
+def account_of(owner: str) -> str:
+    """Return the account that an owner has, whose name must be it; raises `EngineRefused`."""
+    if not USER.fullmatch(owner) or owner == "root":
+        detail = "Jobs run under their owners' accounts here, and you have none by your name."
+        raise EngineRefused(detail, code="no_account")
+    return owner

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineError, EngineRefused, EngineUnreachable
+from vsmgate.errors import BadCredentials, EngineError, EngineRefused, EngineUnreachable
 from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed, http_client
 from vsmgate.hands.threads import Threads
 from vsmgate.interfaces import Context
@@ -51,7 +51,10 @@ class SlurmRest:
     async def submit(self, order: Order) -> int:
         """POST a job."""
         body = description(order, self._settings.version)
-        answer = await self._ask("POST", "/job/submit", body)
+        try:
+            answer = await self._ask("POST", "/job/submit", body)
+        except BadCredentials as error:
+            raise EngineRefused(error.detail, code=error.code) from None
         if answer.job_id > 0:
             return answer.job_id
         raise _failure(answer)
@@ -124,9 +127,8 @@ class SlurmRest:
         except HttpFailed as error:
             raise EngineUnreachable(f"slurmrestd cannot be asked now: {error}.") from None
         if answer.status in (401, 403):
-            raise EngineUnreachable(
-                f"slurmrestd does not take the gateway's token ({answer.status}); renew it."
-            )
+            detail = f"slurmrestd does not take the gateway's token ({answer.status}); renew it."
+            raise BadCredentials(detail)
         if answer.status == 404 and parse_answer(answer.body) is None:
             version = self._settings.version
             raise EngineUnreachable(f"slurmrestd has no API {version} there (404); set version.")

@@ -142,5 +142,5 @@ def parse_answer(body: bytes) -> RestAnswer | None:
     """Return an answer without its jobs; None when it is none of slurmrestd's."""
     try:
         return _DECODER.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

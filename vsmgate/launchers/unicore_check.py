@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vsmgate.errors import EngineError
+from vsmgate.launchers.unicore_client import UnicoreClient
 from vsmgate.model import new_job_id, tag_of
-
-if TYPE_CHECKING:  # treq is imported when a launcher is made
-    from vsmgate.launchers.unicore_client import UnicoreClient
 
 __all__ = ["check_unicore"]
 

@@ -10,15 +10,16 @@ https://unicore-docs.readthedocs.io/en/latest/user-docs/rest-api/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from twisted.logger import Logger
 
-from vsmgate.errors import EngineRefused, EngineUnreachable
-from vsmgate.hands.http_client import HttpAnswer, HttpClient, HttpFailed
+from vsmgate.errors import BadCredentials, EngineRefused, EngineUnreachable
+from vsmgate.hands.http_client import HttpAnswer, HttpFailed, http_client
 from vsmgate.launchers.slurm_answers import SlurmJob
 from vsmgate.launchers.unicore_answers import (
     FIELDS,
@@ -32,8 +33,12 @@ from vsmgate.launchers.unicore_answers import (
     words_in,
 )
 from vsmgate.launchers.unicore_reasons import refusal, refused_code
+from vsmgate.launchers.unicore_settings import UnicoreSettings
 
-__all__ = ["UnicoreClient"]
+__all__ = ["LONGEST_TAIL", "UnicoreClient"]
+
+#: Octets of an output that are asked for at most.
+LONGEST_TAIL = 1024 * 1024
 
 SESSION = "X-UNICORE-SecuritySession"
 PREFERENCES = "X-UNICORE-User-Preferences"
@@ -41,35 +46,30 @@ _SESSION_EXPIRED = 432
 _JSON = {"Content-Type": "application/json"}
 
 
-class BadCredentials(EngineUnreachable):
-    """The site does not take the gateway's credential (any more)."""
-
-    code = "bad_credentials"
-
-
 class UnicoreClient:
     """Asks the site at ``url``; fails with `EngineUnreachable` or `EngineRefused`.
 
-    ``keeping`` and ``single``: clients that keep connections and that do not; what must not be
-    sent twice goes through the latter. ``authorization`` gives the header's value.
-    ``preferences``: key -> value with ``{owner}`` for the name of a user.
+    ``authorization`` gives the header's value.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        keeping: HttpClient,
-        single: HttpClient,
-        url: str,
+        reactor: Any,
+        settings: UnicoreSettings,
+        config_dir: Path,
         authorization: Callable[[], str],
-        preferences: Mapping[str, str],
     ) -> None:
-        self._keeping = keeping
-        self._single = single
-        self._base = url.rstrip("/")
+        self._http = http_client(
+            reactor,
+            ca_file=config_dir / settings.ca_file if settings.ca_file else None,
+            timeout=settings.timeout,
+            max_body=2 * LONGEST_TAIL,
+        )
+        self._base = settings.url.rstrip("/")
         self._authorization = authorization
-        self._preferences = dict(preferences)
+        self._settings = settings
         self._sessions: dict[str, str] = {}
         self._refused = False
 
@@ -109,6 +109,7 @@ class UnicoreClient:
         """Return a job's properties; None when the site does not know it."""
         answer = await self._ask("GET", f"/jobs/{job}?fields={','.join(FIELDS)}")
         if answer.status == 404:
+            await self.about()  # a Gateway whose site is away says 404 of everything
             return None
         if answer.status != 200:
             raise _unfit(answer)
@@ -128,11 +129,12 @@ class UnicoreClient:
         """
         where = f"/storages/{job}-uspace/files/{quote(path)}"
         headers = {"Accept": "application/octet-stream"}
-        answer = await self._ask("GET", where, user, {**headers, "Range": f"bytes=-{most}"})
-        if answer.status == 416:  # of a file that is shorter, some servers say
-            answer = await self._ask(
-                "GET", where, user, {**headers, "Range": f"bytes=0-{most - 1}"}
-            )
+        for part in (f"-{most}", f"0-{most - 1}"):
+            given = {**headers, "Range": f"bytes={part}"}
+            # A job may forbid to read its file: that says nothing of our credential.
+            answer = await self._ask("GET", where, user, given, refusals=(401,))
+            if answer.status != 416:  # of a file that is shorter, some servers say
+                break
         if answer.status in (200, 206):
             return answer.body[-most:]
         if answer.status not in (404, 406, 410, 416):
@@ -148,7 +150,7 @@ class UnicoreClient:
     async def abort(self, job: str, user: str) -> None:
         """Ask for the end of a job; nothing for one that has ended, or is unknown."""
         answer = await self._ask("POST", f"/jobs/{job}/actions/abort", user, _JSON, b"{}")
-        if answer.status in (204, 404, 410):
+        if answer.status == 204:
             return
         seen = await self.job(job)
         if seen is not None and not seen.ended:
@@ -162,7 +164,7 @@ class UnicoreClient:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._keeping.close()
+        await self._http.close()
 
     async def _ask(
         self,
@@ -171,35 +173,32 @@ class UnicoreClient:
         user: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        refusals: Collection[int] = (401, 403),
     ) -> HttpAnswer:
-        client = self._single if method == "POST" else self._keeping
         given = {"Authorization": self._authorization(), **(headers or {})}
-        if self._preferences and (user or not self._named):
-            pairs = (f"{key}:{value}" for key, value in self._preferences.items())
+        preferences = self._settings.preferences
+        if preferences and (user or not self._settings.per_owner):
+            pairs = (f"{key}:{value}" for key, value in preferences.items())
             given[PREFERENCES] = ",".join(pairs).replace("{owner}", user)
         session = self._sessions.get(user)
         try:
             if session is not None:
-                answer = await client.request(
+                answer = await self._http.request(
                     method, self._base + path, {**given, SESSION: session}, body
                 )
             if session is None or answer.status == _SESSION_EXPIRED:
                 self._sessions.pop(user, None)
-                answer = await client.request(method, self._base + path, given, body)
+                answer = await self._http.request(method, self._base + path, given, body)
         except HttpFailed as error:
             why = str(error).rstrip(".")
             raise EngineUnreachable(f"UNICORE cannot be asked now: {why}.") from None
-        if answer.status in (401, 403):
+        if answer.status in refusals:
             self._sessions.pop(user, None)
             raise self._bad_credentials(answer)
         self._refused = False
         if found := answer.headers.get(SESSION.lower()):
             self._sessions[user] = found
         return answer
-
-    @property
-    def _named(self) -> bool:
-        return any("{owner}" in value for value in self._preferences.values())
 
     def _bad_credentials(self, answer: HttpAnswer) -> BadCredentials:
         if not self._refused:  # once, not at every poll

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from vsmgate.errors import EngineRefused
+from vsmgate.launchers.plan_services import wrong_on_nodes
 from vsmgate.model import Launch, Usecase
-from vsmgate.templates import Command, check_command, check_environment, render_environment
+from vsmgate.templates import Command, check_environment, render_environment
 
 __all__ = ["OWNER_TAG", "TAKE_SECRET", "UnicorePlan", "check_plan", "description"]
 
@@ -90,7 +91,8 @@ class UnicorePlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_plan(usecase: Usecase, plan: UnicorePlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    return [*_wrong_services(usecase, plan), *_wrong_words(usecase, plan)]
+    services = wrong_on_nodes(usecase, plan.services, "launch.unicore", "UNICORE")
+    return [*services, *_wrong_words(usecase, plan)]
 
 
 def description(launch: Launch, script: str, names: Mapping[str, Any], user: str) -> dict[str, Any]:
@@ -138,27 +140,6 @@ def _resources(plan: UnicorePlan, names: Mapping[str, Any], lifetime: float) -> 
 
 def _words(plan: UnicorePlan) -> dict[str, str]:
     return {word: value for word in _WORDS if (value := getattr(plan, word))}
-
-
-def _wrong_services(usecase: Usecase, plan: UnicorePlan) -> Iterator[str]:
-    for name in sorted(usecase.services.keys() - plan.services.keys()):
-        yield f"launch.unicore.services.{name} is missing: how to run service {name}"
-    for name in sorted(plan.services.keys() - usecase.services.keys()):
-        yield f"launch.unicore.services.{name}: the use case has no service {name}"
-    users: dict[int, str] = {}
-    for name, service in usecase.services.items():
-        if service.port is not None and users.setdefault(service.port, name) != name:
-            yield f"services {users[service.port]} and {name} cannot both have port {service.port}"
-        if service.port is not None and service.port < 1024:
-            yield f"services.{name}.port: {service.port} is privileged; UNICORE jobs get none such"
-    for name, how in plan.services.items():
-        at = f"launch.unicore.services.{name}"
-        for why in check_command(how.command, usecase.services, usecase.parameters):
-            yield f"{at}.command: {why}"
-        for why in check_environment(how.environment, usecase.services, usecase.parameters):
-            yield f"{at}.environment: {why}"
-        if how.directory is not None and not how.directory.startswith("/"):
-            yield f"{at}.directory: {how.directory!r} must be an absolute path on the nodes"
 
 
 def _wrong_words(usecase: Usecase, plan: UnicorePlan) -> Iterator[str]:

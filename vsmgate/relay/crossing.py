@@ -41,12 +41,14 @@ def service_handshake(
     compression, verbatim. ``public``: for a service with pages of its own, their path.
     """
     headers = gateway_headers(config, passage, head, target, public)
+    # No use case declares which queries are harmless, so who may only look sends none.
+    query = "" if target.view_only else claim.query
     if target.spec.http and claim.cookies:
         headers["Cookie"] = claim.cookies  # its pages' own
     return ServiceHandshake(
         host=target.endpoint.host,
         port=target.endpoint.port,
-        target=service_target(path, claim.query),
+        target=service_target(path, query),
         headers=headers,
         user_agent=crossing_value(head, "User-Agent"),
         protocols=claim.protocols,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,15 +12,13 @@ from twisted.logger import Logger
 from vsmgate.audit import Recorder, Unaudited, Value
 from vsmgate.credentials import redact
 from vsmgate.errors import GatewayError, TooManyFailures, Unauthenticated
+from vsmgate.line_limit import LineLimit
 from vsmgate.model import Identity
 from vsmgate.relay.desk import Target
 from vsmgate.relay.exchange import Exchange
 from vsmgate.relay.tunnel import Ending, Tunnel
 
 __all__ = ["Journal", "Passage", "RelayObserver", "Unobserved"]
-
-#: Refusals written per second; the others are counted (strangers must not fill a disk).
-LINES_PER_SECOND = 10
 
 
 class RelayObserver(Protocol):
@@ -48,11 +47,12 @@ class Unobserved:
         """Do nothing."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Passage:
     """What is known of one client's connection; times are the reactor's seconds.
 
-    ``tls``: whether a proxy said that the client came by TLS; None: none did.
+    ``tls``: whether a proxy said that the client came by TLS; None: none did. ``leave``: what
+    tells the desk of the end of an opened one.
     """
 
     request_id: str
@@ -67,11 +67,21 @@ class Passage:
     opened: float | None = None
     tls: bool | None = None
     tunnel: Tunnel | Exchange | None = None
+    leave: Callable[[], None] | None = None
 
     def admitted(self, target: Target) -> None:
         """Note where the client may go, and who it is."""
         self.target, self.identity = target, target.identity
         self.subject = target.identity.subject
+        # The same strings for all relays of a job, instead of each request's own.
+        self.job, self.service = target.job.id, target.service
+
+    def arrived(self) -> Target:
+        """Let go of what only the way to the tunnel needed."""
+        target, self.target = self.target, None  # it would keep the job as it is now
+        assert target is not None
+        self.path = ""
+        return target
 
 
 class Journal:
@@ -85,9 +95,7 @@ class Journal:
         self._audit = audit or Unaudited()
         self._clock = clock
         self._observer = observer
-        self._second = 0.0
-        self._lines = 0
-        self._unwritten = 0
+        self._limit = LineLimit(clock.seconds, self._tell_unwritten)
 
     def opened(self, passage: Passage) -> None:
         """Note that the client has its 101."""
@@ -126,7 +134,7 @@ class Journal:
     def refused(self, passage: Passage, error: GatewayError) -> None:
         """Note an HTTP answer other than 101."""
         self._observer.refused(error)
-        if not self._may_write():
+        if not self._limit.allows():
             return
         self._log.info(
             "refused {request_id} status={status} error={error_code} path={path}"
@@ -144,10 +152,11 @@ class Journal:
 
     def finish(self) -> None:
         """Tell of the refusals that were not written."""
-        if self._unwritten:
-            self._log.info("{count} more refusals were not written", count=self._unwritten)
-            self._audit.record("relay_refuse", outcome="refused", count=self._unwritten)
-            self._unwritten = 0
+        self._limit.finish()
+
+    def _tell_unwritten(self, count: int) -> None:
+        self._log.info("{count} more refusals were not written", count=count)
+        self._audit.record("relay_refuse", outcome="refused", count=count)
 
     def _record(self, action: str, passage: Passage, outcome: str = "ok", **details: Value) -> None:
         identity = passage.identity
@@ -162,16 +171,6 @@ class Journal:
             service=passage.service,
             **details,
         )
-
-    def _may_write(self) -> bool:
-        now = self._clock.seconds()
-        if now - self._second >= 1.0:
-            self.finish()
-            self._second, self._lines = now, 0
-        self._lines += 1
-        if self._lines > LINES_PER_SECOND:
-            self._unwritten += 1
-        return self._lines <= LINES_PER_SECOND
 
 
 def _who(passage: Passage) -> dict[str, str]:

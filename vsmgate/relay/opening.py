@@ -15,7 +15,6 @@ What the client sends early waits here and reaches the service after its 101, or
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -61,6 +60,12 @@ EARLY = 16384
 
 class Opening:
     """Reads the client's leg until the tunnel does."""
+
+    # It lives as long as its relay, since it is told of the job's end.
+    __slots__ = (
+        *("_early", "_hall", "_held", "_leg", "_over", "_passage", "_reader", "_task"),
+        *("_timer", "_verdict"),
+    )
 
     _log = Logger()
 
@@ -141,14 +146,15 @@ class Opening:
         body = request_body(head)
         protocols = upgrade.protocols if upgrade else ()
         claim = claim_of(head, protocols)
-        offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
-        ours = ClientHandshake(head, offered) if upgrade else None
-        check_session(head, claim, ours is not None)
+        check_session(head, claim, upgrade is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
         target = await hall.admit(passage, claim.credential)
         hall.known(self)
         passage.admitted(target)
+        # Only now: it costs as much as all before, and strangers shall cost little.
+        offered = (*claim.protocols, OWN_PROTOCOL) if claim.own_protocol else claim.protocols
+        ours = ClientHandshake(head, offered) if upgrade else None
         path = route.path_in(target.spec)
         plain: HttpPassage | None = None
         if ours is None and target.spec.http:
@@ -161,14 +167,14 @@ class Opening:
         with ExitStack() as held:
             leave_place = hall.places.take(target, relay=plain is None)
             held.callback(leave_place)
-            # A turn later: the desk may tell of the end while it is being asked.
-            hear_end = partial(hall.reactor.callLater, 0, self._job_ended)
-            stop_hearing = hall.desk.on_end(job_id, hear_end)
+            stop_hearing = hall.desk.on_end(job_id, self._hear_end)
             held.callback(stop_hearing)
-            over = partial(_over, hall, passage, leave_place, stop_hearing)
+            self._held = (leave_place, stop_hearing)
             leg = await dial(hall.dialler, target, hall.config.dial_timeout)
             if plain is not None:
-                exchange = plain.exchange(self._leg, leg, body, hall.limits, hall.reactor, over)
+                exchange = plain.exchange(
+                    self._leg, leg, body, hall.limits, hall.reactor, self._ended
+                )
                 held.pop_all()
                 self._hand_over(exchange)
                 exchange.start(self._taken_early())
@@ -203,8 +209,8 @@ class Opening:
                 view_only=target.view_only,
                 limits=hall.limits,
                 clock=hall.reactor,
-                on_activity=partial(hall.desk.active, job_id),
-                on_end=over,
+                on_activity=self._active,
+                on_end=self._ended,
                 make_wire=hall.make_wire,
             )
             held.pop_all()
@@ -223,6 +229,21 @@ class Opening:
     def _taken_early(self) -> bytes:
         early, self._early = bytes(self._early), bytearray()
         return early
+
+    # What is told to an opening after its way: methods of it cost a relay least to keep.
+
+    def _active(self) -> None:
+        self._hall.desk.active(self._passage.job)
+
+    def _ended(self, ending: Ending) -> None:
+        """Give back what was held for a tunnel, or an exchange, that is over."""
+        for give_back in self._held:
+            give_back()
+        self._hall.ended(self._passage, ending)
+
+    def _hear_end(self, job: Job) -> None:
+        # A turn later: the desk may tell of the end while it is being asked.
+        self._hall.reactor.callLater(0, self._job_ended, job)
 
     def _job_ended(self, job: Job) -> None:
         reason = job.reason.message if job.reason else "The job has ended."
@@ -278,16 +299,3 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _over(
-    hall: Hall,
-    passage: Passage,
-    leave_place: Callable[[], None],
-    stop_hearing: Callable[[], None],
-    ending: Ending,
-) -> None:
-    """Give back what was held for a tunnel, or an exchange, that is over."""
-    leave_place()
-    stop_hearing()
-    hall.ended(passage, ending)

@@ -45,7 +45,7 @@ class Patrol:
             found = self._rounds.get(key)
             if found is None:
                 found = self._rounds[key] = _Round(self._reactor, self._desk, identity)
-            found.passages[id(passage)] = passage
+            found.passages.add(passage)
 
     def end(self, passage: Passage) -> None:
         """``passage`` is over."""
@@ -53,7 +53,7 @@ class Patrol:
             key = _key(passage.identity)
             found = self._rounds.get(key)
             if found is not None:
-                found.passages.pop(id(passage), None)
+                found.passages.discard(passage)
                 if not found.passages:
                     del self._rounds[key]
                     found.stop()
@@ -65,7 +65,7 @@ class _Round:
     _log = Logger()
 
     def __init__(self, reactor: Any, desk: Desk, identity: Identity) -> None:
-        self.passages: dict[int, Passage] = {}
+        self.passages: set[Passage] = set()
         self._reactor = reactor
         self._desk = desk
         self._identity = identity
@@ -95,7 +95,7 @@ class _Round:
             await within(self._desk.recheck(self._identity), PATIENCE, self._reactor, late)
         except Unauthenticated:
             self._asking = None  # what is closed now ends this round, and need not cancel it
-            for passage in list(self.passages.values()):
+            for passage in list(self.passages):
                 if passage.tunnel is not None:
                     passage.tunnel.close(Forbidden.close, "The right to be here was revoked.")
         except CancelledError:

@@ -89,11 +89,10 @@ class RelayService(Service):
         self._doorstep = Doorstep(
             config.max_unauthenticated, config.max_unauthenticated_per_address, self.trusted
         )
-        self._passages: dict[int, Passage] = {}
+        self._passages: set[Passage] = set()
         self._waiting: list[Deferred[bool]] = []
         grace = config.expiry_grace if config.expiry == "close" else None
         self._curfew = Curfew(reactor, desk, grace)
-        self._leaves: dict[int, Callable[[], None]] = {}
         self._patrol = Patrol(reactor, desk)
 
     # -- for the roof -----------------------------------------------------------------
@@ -175,20 +174,19 @@ class RelayService(Service):
     def opened(self, opening: Opening, passage: Passage) -> None:
         """``passage.tunnel`` has taken over."""
         self._leave(opening)
-        self._passages[id(passage)] = passage
+        self._passages.add(passage)
+        target = passage.arrived()
         self._journal.opened(passage)
         self._curfew.begin(passage)
         self._patrol.begin(passage)
-        target, passage.target = passage.target, None  # it would keep the job as it is now
-        assert target is not None
         revoked = partial(self.reactor.callLater, 0, self._revoked, passage)
-        relay = isinstance(passage.tunnel, Tunnel)
-        self._leaves[id(passage)] = self.desk.visit(target, relay, revoked)
+        passage.leave = self.desk.visit(target, isinstance(passage.tunnel, Tunnel), revoked)
 
     def ended(self, passage: Passage, ending: Ending) -> None:
         """The tunnel of an opened passage is over."""
-        self._passages.pop(id(passage), None)
-        self._leaves.pop(id(passage))()
+        self._passages.discard(passage)
+        if passage.leave is not None:
+            passage.leave()
         self._curfew.end(passage)
         self._patrol.end(passage)
         self._journal.closed(passage, ending)
@@ -243,7 +241,7 @@ class RelayService(Service):
         for opening in list(self._openings):
             opening.refuse(Unavailable("The gateway is about to restart."))
         await self._gone(wait)
-        rest = list(self._passages.values())
+        rest = list(self._passages)
         if rest:
             self._log.info("closing {count} relays", count=len(rest))
         calls = [
@@ -254,18 +252,18 @@ class RelayService(Service):
         for call in calls:
             if call.active():
                 call.cancel()
-        for passage in list(self._passages.values()):
+        for passage in list(self._passages):
             assert passage.tunnel is not None
             passage.tunnel.abort()
         await self._gone(HASTE)
         self._journal.finish()
 
     def _revoked(self, passage: Passage) -> None:
-        if id(passage) in self._passages and passage.tunnel is not None:
+        if passage in self._passages and passage.tunnel is not None:
             passage.tunnel.close(Forbidden.close, "Your right on this job has ended.")
 
     def _close(self, passage: Passage) -> None:
-        if id(passage) in self._passages and passage.tunnel is not None:
+        if passage in self._passages and passage.tunnel is not None:
             passage.tunnel.close(RESTART, "The gateway restarts.")
 
     def _tell(self) -> None:

@@ -52,6 +52,12 @@ class Tunnel:
     client sends what ``spec`` allows those who only look; that is no activity.
     """
 
+    __slots__ = (
+        *("_active_at", "_client", "_clock", "_down", "_gone", "_idle_timeout", "_limits"),
+        *("_on_activity", "_on_end", "_own_close", "_phase", "_pong", "_seen", "_service"),
+        *("_started", "_up", "_view_only", "_watch"),
+    )
+
     def __init__(
         self,
         client: Leg,

@@ -1,6 +1,6 @@
-"""``bin/simulate ecs``: ECS and CloudWatch Logs on this machine, by moto, and real processes.
+"""bin/simulate ecs: ECS and CloudWatch Logs on this machine, by moto, and real processes.
 
-It has one cluster, the task definitions of ``conf/ecs`` and a log group. It is for trying
+It has one cluster, the task definitions of conf/ecs and a log group. It is for trying
 and for tests: it takes any credentials, from this machine only.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vsmgate.shipped import conf_folder
+from vsmgate.simulators import told
 
 __all__ = ["main"]
 
@@ -27,7 +28,7 @@ CLUSTER = "vsmgate"
 def main(arguments: list[str]) -> None:
     """Serve until SIGINT or SIGTERM; everything that was started is gone then."""
     parser = argparse.ArgumentParser(prog="bin/simulate ecs", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0: any free one (the default)")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--capacity", type=int, help="how many tasks may run at a time")
     parser.add_argument(
         "--pace", type=float, default=0.0, help="seconds for which a task stays in each state"
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
         try:
             host, port = server.get_host_and_port()
             url = f"http://{host}:{port}"
-            print(_told(url, *_furnish(url)), flush=True)
+            print(_told(url, *_furnish(url)), end="", flush=True)
             while not over.wait(_TICK):
                 player.look(ecs_moto.tasks())
         finally:
@@ -72,22 +73,24 @@ def _furnish(url: str) -> tuple[str, str]:
 
 
 def _told(url: str, subnet: str, group: str) -> str:
-    return f"""\
-ECS and CloudWatch Logs at {url}
-
-    export AWS_ACCESS_KEY_ID=stand-in AWS_SECRET_ACCESS_KEY=stand-in
-
-    [launchers.ecs]
-    kind = "ecs"
-    targets = ["127.0.0.0/8"]
-    region = "{REGION}"
-    cluster = "{CLUSTER}"
-    subnets = ["{subnet}"]
-    security_groups = ["{group}"]
-    launch_type = "FARGATE"
-    log_group = "/vsmgate/jobs"
-    log_prefix = "vsmgate"
-    endpoint = "{url}"
-    logs_endpoint = "{url}"
-
-Ctrl-C ends it, and every task."""
+    table = f"""\
+[launchers.ecs]
+kind = "ecs"
+targets = ["127.0.0.0/8"]
+region = "{REGION}"
+cluster = "{CLUSTER}"
+subnets = ["{subnet}"]
+security_groups = ["{group}"]
+launch_type = "FARGATE"
+log_group = "/vsmgate/jobs"
+log_prefix = "vsmgate"
+endpoint = "{url}"
+logs_endpoint = "{url}"
+"""
+    return told(
+        f"ECS and CloudWatch Logs, whose tasks run here: {url}",
+        "ecs",
+        table,
+        "The gateway, and the check, need credentials; any will do:",
+        "  export AWS_ACCESS_KEY_ID=stand-in AWS_SECRET_ACCESS_KEY=stand-in",
+    )

@@ -1,4 +1,4 @@
-"""``bin/simulate kubernetes``: a Kubernetes API on this machine, whose pods are processes.
+"""bin/simulate kubernetes: a Kubernetes API on this machine, whose pods are processes.
 
 One namespace, one node, no isolation: containers run as you, with your files. It is for trying
 configurations and for tests; kubectl and client libraries can be used with it.
@@ -20,6 +20,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
+from vsmgate.simulators import told
+from vsmgate.simulators.kubernetes_access import Access
 from vsmgate.simulators.kubernetes_api import ApiServer
 from vsmgate.simulators.kubernetes_certificate import self_signed
 from vsmgate.simulators.kubernetes_kubelet import Kubelet
@@ -56,7 +58,8 @@ class Cluster:
         self.token = token
         self.objects = Objects(wall)
         users = {token: "vsmgate", **(tokens or {})}
-        self.api = ApiServer(self.objects, reactor, wall, users, frozenset({"vsmgate"}))
+        access = Access(users, frozenset({"vsmgate"}))
+        self.api = ApiServer(self.objects, reactor, wall, access)
         for name in sorted({"default", namespace}):
             made = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
             self.objects.create("namespaces", "", made | {"status": {"phase": "Active"}})
@@ -138,20 +141,15 @@ def main(arguments: list[str]) -> None:
 
 
 def _told(url: str, kubeconfig: str) -> str:
-    return f"""\
-A simulated Kubernetes API listens at {url}; Ctrl-C ends it, and its pods.
-
-    kubectl --kubeconfig {kubeconfig} get pods --watch
-
-For the gateway's configuration:
-
-    [launchers.kubernetes]
-    kind = "kubernetes"
-    kubeconfig = {json.dumps(kubeconfig)}
-    bind = "{{pod}}"                  # pods here have one network, and an address each
-    targets = ["127.0.0.0/8"]
-
+    table = f"""\
+[launchers.kubernetes]
+kind = "kubernetes"
+kubeconfig = {json.dumps(kubeconfig)}
+bind = "{{pod}}"                  # pods here have one network, and an address each
+targets = ["127.0.0.0/8"]
 """
+    look = f"To look into it: kubectl --kubeconfig {kubeconfig} get pods --watch"
+    return told(f"A Kubernetes API, whose pods run here: {url}", "kubernetes", table, look)
 
 
 def _parser() -> argparse.ArgumentParser:

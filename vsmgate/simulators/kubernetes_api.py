@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from vsmgate.simulators.kubernetes_access import REVIEWS, Access
 from vsmgate.simulators.kubernetes_discovery import static, table
 from vsmgate.simulators.kubernetes_objects import (
     ApiError,
@@ -54,7 +55,6 @@ _PATCHES = {
     "application/merge-patch+json": merge,
     "application/strategic-merge-patch+json": strategic_merge,
 }
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Runner(Protocol):
@@ -65,10 +65,7 @@ class Runner(Protocol):
 
 
 class ApiServer(Resource):
-    """``tokens``: token -> user. ``allowed``: those users who may do everything; others nothing.
-
-    ``runner``: where logs are; without it there is no node.
-    """
+    """``access``: who may ask. ``runner``: where logs are; without it there is no node."""
 
     isLeaf = True
 
@@ -77,8 +74,7 @@ class ApiServer(Resource):
         objects: Objects,
         clock: IReactorTime,
         wall: Callable[[], float],
-        tokens: Mapping[str, str],
-        allowed: frozenset[str],
+        access: Access,
     ) -> None:
         super().__init__()
         self.objects = objects
@@ -86,8 +82,7 @@ class ApiServer(Resource):
         self.asked: list[tuple[str, str]] = []
         self._clock = clock
         self._wall = wall
-        self._tokens = tokens
-        self._allowed = allowed
+        self.access = access
 
     def render(self, request: Request) -> Any:
         method = request.method.decode()
@@ -99,20 +94,19 @@ class ApiServer(Resource):
             return reply(request, error.body, error.code)
 
     def _answer(self, request: Request, method: str, path: str) -> Any:
-        user = self._user(request)
+        user = self.access.user(request)
         known = static(path)
         if known is not None:
             return reply(request, known)
+        if (method, path) == ("POST", REVIEWS):
+            return reply(request, self.access.review(user, request), 201)
         found = _PATH.fullmatch(path)
         if found is None or found["resource"] not in KINDS:
             raise ApiError(404, "the server could not find the requested resource")
         resource, namespace = found["resource"], found["namespace"] or ""
         query = query_of(request)
-        if user not in self._allowed:
-            verb = _VERBS.get(method) or ("get" if found["name"] else "list")
-            where = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
-            told = f'{resource} is forbidden: User "{user}" cannot {verb} resource "{resource}" '
-            raise ApiError(403, f'{told}in API group ""{where}', {"kind": resource})
+        watches = query.get("watch") in ("1", "true")
+        self.access.check(user, method, found.groupdict(), watch=watches)
         if found["name"]:
             return self._object(
                 request, method, resource, namespace, found["name"], found["sub"] or ""
@@ -126,18 +120,9 @@ class ApiServer(Resource):
             return reply(request, status_of("Success"))
         if method != "GET":
             raise ApiError(405, "the server does not allow this method on the requested resource")
-        if query.get("watch") in ("1", "true"):
+        if watches:
             return self._watch(request, resource, namespace, query)
         return self._list(request, resource, namespace, query)
-
-    def _user(self, request: Request) -> str:
-        shown = request.getHeader("Authorization")
-        if shown is None:
-            return "system:anonymous"
-        user = self._tokens.get(shown.removeprefix("Bearer "))
-        if user is None:
-            raise ApiError(401, "Unauthorized")
-        return user
 
     # -- verbs -------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""``bin/simulate slurm``: a real Slurm of two nodes, for as long as the command runs."""
+"""bin/simulate slurm: a real Slurm of two nodes, for as long as the command runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from types import FrameType
 
 import click
 
+from vsmgate.simulators import told
 from vsmgate.simulators.slurm_cluster import PACKAGES, SlurmCluster, missing
 
 __all__ = ["configuration", "main"]
 
 CONFIGURATION = """\
-# Two nodes of 4 CPUs each, n1 and n2, which both are this machine. Jobs run as root.
 [launchers.cluster]
 kind = "slurm"
 conf = {conf}
@@ -73,9 +73,9 @@ def slurm(folder: Path | None, install: bool) -> None:
     cluster = SlurmCluster(folder)
     try:
         cluster.start()
-        click.echo(configuration(cluster))
-        click.echo(f"# To look into it: SLURM_CONF={cluster.conf} squeue")
-        click.echo("# Ctrl-C ends it, and its jobs.")
+        what = "A Slurm of two nodes of 4 CPUs, n1 and n2, which both are this machine."
+        look = f"To look into it: SLURM_CONF={cluster.conf} squeue"
+        click.echo(told(what, "cluster", configuration(cluster), look), nl=False)
         signal.pause()
     except KeyboardInterrupt:
         click.echo("ends", err=True)

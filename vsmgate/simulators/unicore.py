@@ -1,4 +1,4 @@
-"""``bin/simulate unicore``: a UNICORE site on this machine, for trying and for tests."""
+"""bin/simulate unicore: a UNICORE site on this machine, for trying and for tests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
+from vsmgate.simulators import told
 from vsmgate.simulators.unicore_site import PREFIX, UnicoreSite
 
 __all__ = ["main"]
 
 _CONFIGURATION = """\
-A UNICORE site is at {url}
-Its jobs run on this machine; Ctrl-C ends it and them. Put this into vsmgate.toml:
-
 [launchers.unicore]
 kind = "unicore"
 url = {url_toml}
@@ -31,15 +29,13 @@ python = {python}
 bind = "127.0.0.1"
 address = "127.0.0.1"
 targets = ["127.0.0.0/8"]
-
-and launcher = "unicore" into a use case.
 """
 
 
 def main(arguments: list[str]) -> None:
     """Run until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="bin/simulate unicore", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--slots", type=int, default=4, help="jobs that run at a time (4)")
     parser.add_argument("--folder", help="where jobs run; without it a new one, removed at the end")
     parser.add_argument("--users", help="a file with USER:PASSWORD lines")
@@ -70,10 +66,8 @@ def _serve(options: argparse.Namespace, folder: Path) -> None:
         sys.exit(f"cannot listen on port {options.port}: {error.socketError}; take another --port")
     site.url = f"http://127.0.0.1:{port.getHost().port}/{'/'.join(PREFIX)}"
     quoted = {"url_toml": site.url, "token_file": str(token_file), "python": sys.executable}
-    text = _CONFIGURATION.format(
-        url=site.url, **{key: json.dumps(value) for key, value in quoted.items()}
-    )
-    sys.stdout.write(text)
+    table = _CONFIGURATION.format(**{key: json.dumps(value) for key, value in quoted.items()})
+    sys.stdout.write(told(f"A UNICORE site, whose jobs run here: {site.url}", "unicore", table))
     sys.stdout.flush()
     reactor.addSystemEventTrigger(
         "before", "shutdown", lambda: Deferred.fromCoroutine(site.batch.close())
