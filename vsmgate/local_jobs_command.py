@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vsmgate.errors import EngineUnreachable
 from vsmgate.launchers.local_ports import Ports
 from vsmgate.launchers.local_table import JobTable, Known
 
@@ -23,7 +24,12 @@ def local_jobs(state_dir: Path, ends: tuple[str, ...]) -> None:
     the store was lost, the launcher is not configured any more, or STATE_DIR was moved.
     """
     table = JobTable(state_dir / "jobs", Ports("127.0.0.1"))
-    running = {known.folder.job_id: known for known in table.running()}
+    try:
+        running = {known.folder.job_id: known for known in table.running()}
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from None
+    except EngineUnreachable as error:
+        raise click.ClickException(error.detail) from None
     unknown = [job for job in ends if job not in running]
     if unknown:
         raise click.ClickException(f"these do not run: {', '.join(unknown)}; nothing was ended")

@@ -272,9 +272,8 @@ class Opening:
         if self._verdict is not None:
             error = self._verdict
         elif not isinstance(error, GatewayError):
-            self._log.failure(
-                "opening {request_id} failed", failure, request_id=self._passage.request_id
-            )
+            said = "opening {request_id} failed"
+            self._log.failure(said, failure, request_id=self._passage.request_id)
             error = GatewayError("The gateway failed; the request id tells where to look.")
         self._refuse(error)
 
