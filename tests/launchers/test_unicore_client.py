@@ -155,7 +155,11 @@ async def test_it_sees_and_uses_what_the_gateway_started(
     assert job.job_id == ref
     assert job.properties["name"] == launch.tag
     assert job.status is client.JobStatus.RUNNING
-    assert job.working_dir.stat("vsmgate/renderer.stdout").read().startswith(b"hello\n")
+
+    async def greeted() -> bytes | None:
+        return job.working_dir.stat("vsmgate/renderer.stdout").read() or None
+
+    assert (await unicore.eventually(greeted)).startswith(b"hello\n")
     assert job.working_dir.stat("vsmgate/ports").read().startswith(b"renderer 2")
     job.abort()
     seen = await unicore.until(ref, Phase.ENDED)
