@@ -554,6 +554,7 @@ def test_few_may_wait_at_the_door() -> None:
     silent, known = rig.client(), rig.asked(request())
     assert rig.clock.tcpClients  # it was admitted, and waits for the service
     slow = rig.client()
+    assert not slow.read()  # whoever was admitted has left its place at the door
     assert problem(rig.client())[0] == 429
     silent.drop()
     assert not rig.client().read()

@@ -88,11 +88,6 @@ class ScriptedLauncher:
         """Let a job end for a reason."""
         self.tell(job_id, Observation(Phase.ENDED, reason=Reason(code, message)))
 
-    def vanish(self, job_id: str) -> None:
-        """Let the engine forget a job."""
-        del self.jobs[job_id]
-        self._nudge()
-
     def hold(self, *verbs: str) -> None:
         """Let these verbs wait from now on; without any, all."""
         self._held, self._holding = [], verbs

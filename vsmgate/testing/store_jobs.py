@@ -166,6 +166,21 @@ class StoreJobs(StoreFixtures):
         # A page that is full to the brim says that it is the last.
         assert (await store.page("ada", (), None, 3, None)).next_cursor is None
 
+    @deferred
+    async def test_a_page_of_everybodys_jobs(self, store: IJobStore) -> None:
+        first, second = new_job("ada"), new_job("bob", launcher="cluster")
+        for job in (first, second):
+            await store.add(job, FREE, None)
+
+        async def ids(owner: str | None, launcher: str | None) -> list[str]:
+            page = await store.page(owner, (), None, 10, None, launcher)
+            return [job.id for job in page.items]
+
+        assert await ids(None, None) == [second.id, first.id]
+        assert await ids(None, "cluster") == [second.id]
+        assert await ids("ada", "local") == [first.id]
+        assert await ids("ada", "cluster") == []
+
     @pytest.mark.parametrize(
         "cursor", ["", "x", "%%%", "bnVsbA", "WzEsMl0", "WzFlOTk5LCJhIl0", "Ä", "a" * 5000]
     )

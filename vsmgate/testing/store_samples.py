@@ -32,10 +32,12 @@ class WallClock:
         return self.now
 
 
-def new_job(owner: str = "ada", *, usecase: str = "demo", **changes: Any) -> Job:
+def new_job(
+    owner: str = "ada", *, usecase: str = "demo", launcher: str = "local", **changes: Any
+) -> Job:
     """Return a job that was never stored, younger than those made before."""
     what = Usecase(
-        name=usecase, launcher="local", services={"renderer": Service()}, launch={"local": {}}
+        name=usecase, launcher=launcher, services={"renderer": Service()}, launch={"local": {}}
     )
     job = Job(
         id=new_job_id(), owner=owner, usecase=what, created_at=1_700_000_000.5 + next(_serial)
