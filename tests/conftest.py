@@ -25,12 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for; say what must run in one process, one after the other."""
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        # The engines' servers are shared by all tests of launchers; elsewhere a file's are its own.
-        group = place.parts[0] if place.parts[0] == "launchers" else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Leave out what was not asked for."""
     if config.getoption("--conformance"):
         return
     slow = [item for item in items if item.get_closest_marker("conformance")]

@@ -199,7 +199,7 @@ def test_test_lints_then_runs_pytest(
         program = checkout.root / ".venv/bin" / name
         program.write_text(f'#!/bin/sh\necho "{name} $*"; exit {status}\n')
         program.chmod(0o755)
-    all_tests = "python -m pytest --numprocesses=2 --dist=loadgroup"
+    all_tests = "python -m pytest --numprocesses=2 --dist=loadfile"
     lines = "ruff check", "ruff format --check", "mypy ", all_tests
     assert checkout.call("bin/test") == (code, "".join(f"{line}\n" for line in lines), "")
     lines = *lines[:3], "python -m pytest --conformance"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,12 @@ def run(*argv: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel as a release does: out of the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
+    # Building writes beside the sources, so it gets its own: nothing appears in the checkout.
+    sources = tmp_path_factory.mktemp("sources") / "vsmgate"
+    not_sources = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "var")
+    shutil.copytree(ROOT, sources, ignore=not_sources)
+    shutil.copytree(ROOT / ".ci", sources / ".ci")
+    run(sys.executable, "-m", "build", "--outdir", folder, sources, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
