@@ -17,9 +17,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from tests.e2e.rig import ROOT, Gateway
+from tests.e2e.site import shipped_site
 from vsmgate.interfaces import Context
 from vsmgate.model import Endpoint, Launch, Observation, Phase, Service, Usecase, new_job_id
-from vsmgate.shipped import conf_folder
 from vsmgate.testing.launchers import LauncherContract
 
 EXAMPLE = ROOT / "docs" / "examples" / "vsmgate_attach.py"
@@ -77,36 +77,23 @@ def test_it_gives_a_relay_to_a_program_that_runs_already(
     with serve(lambda socket: socket.send(socket.recv()), "127.0.0.1", 0) as program:
         threading.Thread(target=program.serve_forever, daemon=True).start()
         port = program.socket.getsockname()[1]
-        usecases = tmp_path / "usecases"
-        usecases.mkdir()
-        (usecases / "workstation.toml").write_text(
-            f"""
+        workstation = f"""
             launcher = "attach"
             [services.renderer]
             [launch.attach.services]
             renderer = {{ host = "127.0.0.1", port = {port} }}
             """
-        )
-        config = tmp_path / "vsmgate.toml"
-        config.write_text(
-            (conf_folder() / "vsmgate.toml").read_text()
-            + """
-            folder = "usecases"
+        table = """
             [launchers.attach]
             kind = "attach"
             targets = ["127.0.0.1"]
             """
-        )
-        text = config.read_text().replace("[jobs]", '[jobs]\ndefault_usecase = "workstation"', 1)
-        config.write_text(f"plugin_folders = [{json.dumps(str(EXAMPLE.parent))}]\n{text}")
-        gateway = make_gateway("--config", str(config))
+        top = f"plugin_folders = [{json.dumps(str(EXAMPLE.parent))}]"
+        gateway = make_gateway(*shipped_site(tmp_path, {"workstation": workstation}, table, top))
         job_id = gateway.ask("POST", "/start", {"usecase": "workstation"}).json["job_id"]
         url = gateway.wait_ready(job_id)["job_url"]
         with connect(f"ws://{url}?token={gateway.token}") as socket:
             socket.send("hello")
             assert socket.recv() == "hello"
-        gateway.ask("POST", f"/stop/{job_id}")
-        gateway.until(
-            lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end"
-        )
+        gateway.stop_job(job_id)
         program.shutdown()

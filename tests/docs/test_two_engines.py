@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.rig import ROOT, Gateway
-from vsmgate.shipped import conf_folder
+from tests.e2e.site import shipped_site
 
 USECASE = f"""
 launcher = "nowhere"
@@ -36,15 +36,8 @@ def test_the_first_that_answers_gets_the_job(
     launcher: str,
     why: str,
 ) -> None:
-    (tmp_path / "usecases").mkdir()
-    (tmp_path / "usecases" / "viewer.toml").write_text(USECASE)
-    config = tmp_path / "vsmgate.toml"
-    text = (conf_folder() / "vsmgate.toml").read_text()
-    text = text.replace("[jobs]", '[jobs]\ndefault_usecase = "viewer"', 1)
-    config.write_text(
-        f"plugin_folders = [{json.dumps(str(ROOT / 'docs' / 'examples'))}]\n{text}"
-        f"""
-        folder = "usecases"
+    top = f"plugin_folders = [{json.dumps(str(ROOT / 'docs' / 'examples'))}]"
+    tables = f"""
         launcher = ["box", "local"]
         [launchers.box]
         kind = "shell"
@@ -52,13 +45,11 @@ def test_the_first_that_answers_gets_the_job(
         folder = "{tmp_path}/box"
         targets = ["127.0.0.1"]
         """
-    )
-    gateway = make_gateway("--config", str(config))
+    gateway = make_gateway(*shipped_site(tmp_path, {"viewer": USECASE}, tables, top))
     usecase = gateway.ask("GET", "/v1/usecases/viewer").json
     assert (usecase["launcher"], usecase["launchers"]) == ("box", ["box", "local"])
     job_id = gateway.ask("POST", "/start", {"usecase": "viewer"}).json["job_id"]
     gateway.wait_ready(job_id)
     job = gateway.ask("GET", f"/v1/jobs/{job_id}").json
     assert (job["launcher"], job["launcher_reason"]) == (launcher, why)
-    gateway.ask("POST", f"/stop/{job_id}")
-    gateway.until(lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end")
+    gateway.stop_job(job_id)

@@ -163,6 +163,16 @@ class Gateway:
 
         return self.until(ready, f"{job_id} to be ready")
 
+    def stop_job(self, job_id: str, patience: float = PATIENCE) -> Any:
+        """Stop a job; return its status once it has ended."""
+        assert self.ask("POST", f"/stop/{job_id}").status == 200
+
+        def ended() -> Any:
+            answer = self.ask("GET", f"/status/{job_id}")
+            return answer.json if answer.status == 410 else None
+
+        return self.until(ended, "the job's end", patience)
+
     def job_processes(self, job_id: str = "") -> dict[int, str]:
         """Return pid -> job tag of all processes that run for jobs of this gateway."""
         found = {}

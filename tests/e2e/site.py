@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.rig import ROOT
+from vsmgate.shipped import conf_folder
 
-__all__ = ["Site"]
+__all__ = ["Site", "demo_on", "shipped_site"]
 
 CONFIG = """\
 {jobs}
@@ -72,3 +73,28 @@ class Site:
     def options(self) -> tuple[str, str]:
         """The options that make a gateway use it."""
         return "--config", str(self.config)
+
+
+def shipped_site(
+    folder: Path, usecases: Mapping[str, str], tables: str, top: str = ""
+) -> tuple[str, str]:
+    """Write the shipped configuration with use cases, name -> text, the default one first.
+
+    ``tables`` follow it; lines before them are of ``[usecases.files]``. ``top``: lines before
+    all tables. Returns the options that make a gateway use it.
+    """
+    (folder / "usecases").mkdir(exist_ok=True)
+    for name, text in usecases.items():
+        (folder / "usecases" / f"{name}.toml").write_text(text)
+    shipped = (conf_folder() / "vsmgate.toml").read_text()
+    jobs = f'[jobs]\ndefault_usecase = "{next(iter(usecases))}"'
+    config = folder / "vsmgate.toml"
+    shipped = shipped.replace("[jobs]", jobs, 1)
+    config.write_text(f'{top}\n{shipped}\nfolder = "usecases"\n{tables}\n')
+    return "--config", str(config)
+
+
+def demo_on(launcher: str) -> str:
+    """Return the demo's use case, on another launcher."""
+    text = (conf_folder() / "usecases" / "demo.toml").read_text()
+    return text.replace('launcher = "local"', f'launcher = "{launcher}"', 1)

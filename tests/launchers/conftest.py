@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
@@ -12,10 +12,10 @@ from tests.e2e.conftest import make_gateway
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.ecs_site import KEYS, EcsSite
 from tests.launchers.kubernetes_rig import KubernetesRig
-from tests.launchers.rig import LocalRig
+from tests.launchers.local_rig import LocalRig
+from tests.launchers.rig import Rig
 from tests.launchers.slurm_rig import SlurmRig
 from tests.launchers.unicore_rig import StandIn, UnicoreRig
-from vsmgate.launchers.local_processes import members, send
 from vsmgate.launchers.slurm_settings import RestSettings
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster
@@ -24,25 +24,22 @@ __all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm", "slurm_rest"]
 __all__ += ["unicore", "unicore_site"]
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalRig]:
-    """A local launcher; once every job was asked to end, nothing of any may be left."""
+Some = TypeVar("Some", bound=Rig)
+
+
+def used(rig: Callable[..., Some], *arguments: Any) -> Iterator[Some]:
+    """Make a rig; its jobs are over afterwards."""
     from twisted.internet import reactor
 
-    rig = LocalRig(reactor, tmp_path)
-    yield rig
-    try:
-        pytest_twisted.blockon(Deferred.fromCoroutine(_cancel_all(rig)))
-    finally:
-        for tag in rig.tags:
-            for process in members(tag):
-                send(process, signal.SIGKILL)
+    made = rig(reactor, *arguments)
+    yield made
+    pytest_twisted.blockon(Deferred.fromCoroutine(made.close()))
 
 
-async def _cancel_all(rig: LocalRig) -> None:
-    for ref in (await rig.launcher.find(rig.tags)).values():
-        await rig.launcher.cancel(ref)
-    await rig.eventually(rig.gone)
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalRig]:
+    """A local launcher on a folder of its own."""
+    yield from used(LocalRig, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -68,29 +65,17 @@ def _slurm_here(
 
 @pytest.fixture
 def slurm(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
-    """A Slurm launcher on a real cluster; its jobs are over afterwards."""
-    from twisted.internet import reactor
-
-    rig = SlurmRig(reactor, _slurm_here, tmp_path)
-    try:
-        yield rig
-    finally:
-        rig.close()
+    """A Slurm launcher on a real cluster."""
+    yield from used(SlurmRig, _slurm_here, tmp_path)
 
 
 @pytest.fixture
 def slurm_rest(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
     """The same through a real slurmrestd."""
-    from twisted.internet import reactor
-
     token = tmp_path / "token"
     token.write_text(f"SLURM_JWT={_slurm_here.token()}\n")
     rest = RestSettings(_slurm_here.start_rest(), "root", str(token), "v0.0.38", allow_http=True)
-    rig = SlurmRig(reactor, _slurm_here, tmp_path, rest)
-    try:
-        yield rig
-    finally:
-        rig.close()
+    yield from used(SlurmRig, _slurm_here, tmp_path, rest)
 
 
 @pytest.fixture(scope="session")
@@ -108,28 +93,16 @@ def _ecs_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsSite]:
 
 @pytest.fixture
 def ecs(_ecs_site: EcsSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsRig]:
-    """An ECS launcher on the stand-in; its tasks are over afterwards."""
-    from twisted.internet import reactor
-
+    """An ECS launcher on the stand-in."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    rig = EcsRig(reactor, _ecs_site, tmp_path)
-    try:
-        yield rig
-    finally:
-        rig.close()
+    yield from used(EcsRig, _ecs_site, tmp_path)
 
 
 @pytest.fixture
 def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
     """A Kubernetes launcher on a simulated cluster; no process of a pod is left afterwards."""
-    from twisted.internet import reactor
-
-    rig = KubernetesRig(reactor, tmp_path)
-    try:
-        yield rig
-    finally:
-        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
+    yield from used(KubernetesRig, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -137,18 +110,10 @@ def unicore_site() -> Iterator[StandIn]:
     """One UNICORE stand-in for all tests."""
     site = StandIn()
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture
 def unicore(unicore_site: StandIn, tmp_path: Path) -> Iterator[UnicoreRig]:
-    """A launcher of jobs at a UNICORE site; they are over afterwards."""
-    from twisted.internet import reactor
-
-    rig = UnicoreRig(reactor, unicore_site, tmp_path)
-    try:
-        yield rig
-    finally:
-        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
-        for tag in rig.tags:
-            unicore_site.remove(tag)
+    """A launcher of jobs at a UNICORE site."""
+    yield from used(UnicoreRig, unicore_site, tmp_path)

@@ -3,62 +3,36 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from msgspec import convert
-from msgspec.structs import replace
-from twisted.internet.task import deferLater
-
-from vsmgate.interfaces import Context
+from tests.launchers import rig
 from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
-from vsmgate.launchers.kubernetes_launcher import KubernetesLauncher
 from vsmgate.launchers.kubernetes_plan import KubernetesPlan
 from vsmgate.launchers.kubernetes_settings import KubernetesSettings
-from vsmgate.model import Launch, Observation, Phase, Secret, Service, Usecase, new_job_id
+from vsmgate.model import Observation, Usecase
 from vsmgate.simulators.kubernetes import Cluster
 from vsmgate.simulators.kubernetes_objects import Selector
 
-SERVICE = Path(__file__).with_name("service.py")
 IMAGE = "example/test:1"
-PATIENCE = 20.0
-T = TypeVar("T")
 
 
 def usecase_of(services: dict[str, str], **plan: Any) -> Usecase:
     """Return a use case of name -> behaviour."""
-    start = ["{python}", "-I", "-S", str(SERVICE).replace("{", "{{")]
-    table = {
-        name: {"image": IMAGE, "command": [*start, name, does, "{host}", "{port}"]}
-        for name, does in services.items()
-    }
-    return Usecase(
-        name="test",
-        launcher="kubernetes",
-        services={name: Service() for name in services},
-        launch={"kubernetes": {"services": table, **plan}},
-    )
+    return rig.usecase_of("kubernetes", services, {"image": IMAGE}, **plan)
 
 
-def launch_of(
-    usecase: Usecase,
-    parameters: dict[str, Any] | None = None,
-    lifetime: float = 3600.0,
-    secret: str | None = None,
-) -> Launch:
-    plan = convert(usecase.launch["kubernetes"], KubernetesPlan)
-    shown = None if secret is None else Secret(secret)
-    return Launch(new_job_id(), "ada", usecase, plan, parameters or {}, lifetime, shown)
+launch_of = partial(rig.launch_of, KubernetesPlan)
 
 
-class KubernetesRig:
+class KubernetesRig(rig.Rig):
     """A launcher on a simulated cluster, whose pods are real processes."""
 
+    factory = KubernetesLauncherFactory()
+    usecase_of = staticmethod(usecase_of)
+
     def __init__(self, reactor: Any, folder: Path, **cluster: Any) -> None:
-        self.reactor = reactor
-        self.folder = folder
-        self.nudges = 0
         self.cluster = Cluster(
             reactor,
             folder / "pods",
@@ -68,27 +42,10 @@ class KubernetesRig:
         self.url = self.cluster.listen()
         self.kubeconfig = folder / "kubeconfig"
         self.kubeconfig.write_text(self.cluster.kubeconfig(self.url))
-        self.factory = KubernetesLauncherFactory()
-        self.settings = KubernetesSettings(
+        settings = KubernetesSettings(
             kubeconfig=str(self.kubeconfig), bind="{pod}", python=sys.executable, grace=5
         )
-        self.made: list[KubernetesLauncher] = []
-        self.launcher = self.again()
-
-    def again(self, **settings: Any) -> KubernetesLauncher:
-        context = Context(
-            "kubernetes", self.reactor, time.time, self.folder, self.folder, self._nudge
-        )
-        made = self.factory.make(replace(self.settings, **settings), context)
-        assert isinstance(made, KubernetesLauncher)
-        self.made.append(made)
-        return made
-
-    def _nudge(self) -> None:
-        self.nudges += 1
-
-    def launch(self, does: str = "stays", lifetime: float = 3600.0, **plan: Any) -> Launch:
-        return launch_of(usecase_of({"renderer": does}, **plan), lifetime=lifetime)
+        super().__init__(reactor, folder, settings)
 
     def pod(self, ref: str) -> dict[str, Any]:
         """Return a pod as the cluster has it."""
@@ -113,14 +70,6 @@ class KubernetesRig:
 
         return await self.eventually(look)
 
-    async def until(self, ref: str, phase: Phase) -> Observation:
-        async def look() -> Observation | None:
-            seen = (await self.launcher.poll([ref]))[ref]
-            assert phase is Phase.ENDED or seen.phase is not Phase.ENDED, seen
-            return seen if seen.phase is phase else None
-
-        return await self.eventually(look)
-
     async def until_reason(self, ref: str, code: str) -> Observation:
         async def look() -> Observation | None:
             seen = (await self.launcher.poll([ref]))[ref]
@@ -128,15 +77,6 @@ class KubernetesRig:
 
         return await self.eventually(look)
 
-    async def eventually(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of ``look`` that is not None; bounded."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := await look()) is None:
-            assert time.monotonic() < deadline, "it did not come to be"
-            await deferLater(self.reactor, 0.02)
-        return found
-
     async def close(self) -> None:
-        for launcher in self.made:
-            await launcher.close()
+        await super().close()
         await self.cluster.stop()

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.kubernetes_rig import KubernetesRig
-from tests.launchers.rig import LocalRig
+from tests.launchers.local_rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.errors import EngineUnreachable
 from vsmgate.interfaces import IEngineCheck

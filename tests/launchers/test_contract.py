@@ -5,7 +5,7 @@ from msgspec import convert
 
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.kubernetes_rig import KubernetesRig
-from tests.launchers.rig import LocalRig
+from tests.launchers.local_rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from tests.launchers.unicore_rig import UnicoreRig
 from vsmgate.model import (

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.launchers.rig import LocalRig
+from tests.launchers.local_rig import LocalRig
 from tests.launchers.test_local import logged
 from vsmgate.errors import EngineRefused, EngineUnreachable
 from vsmgate.launchers.local_folder import JobFolder

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.rig import Gateway
+from tests.e2e.site import demo_on, shipped_site
 from tests.e2e.test_demo import draw
 from tests.launchers.ecs_site import KEYS, EcsSite
-from vsmgate.shipped import conf_folder
 
 ORDER = ["requested", "queued", "starting", "running", "ready"]
 
@@ -29,18 +29,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsSite]:
         made.close()
 
 
-def configuration(site: EcsSite, folder: Path) -> Path:
+def configuration(site: EcsSite, folder: Path) -> tuple[str, str]:
     """Write a configuration with what the stand-in told, as an operator pastes it.
 
     Of the two launchers one asks for capacity providers, where tasks wait for room.
     """
-    usecases = folder / "usecases"
-    usecases.mkdir()
-    demo = (conf_folder() / "usecases" / "demo.toml").read_text()
-    for name, launcher in (("demo", "cloud"), ("at-once", "fargate")):
-        text = demo.replace('launcher = "local"', f'launcher = "{launcher}"', 1)
-        (usecases / f"{name}.toml").write_text(text)
-    lines = [(conf_folder() / "vsmgate.toml").read_text(), 'folder = "usecases"']
+    lines = []
     for launcher in ("cloud", "fargate"):
         lines.append(f"[launchers.{launcher}]")
         for key, value in site.told.items():
@@ -48,15 +42,14 @@ def configuration(site: EcsSite, folder: Path) -> Path:
                 lines.append('capacity_providers = [{ name = "machines" }]')
             else:
                 lines.append(f"{key} = {json.dumps(value)}")
-    config = folder / "vsmgate.toml"
-    config.write_text("\n".join([*lines, ""]))
-    return config
+    usecases = {"demo": demo_on("cloud"), "at-once": demo_on("fargate")}
+    return shipped_site(folder, usecases, "\n".join(lines))
 
 
 def test_the_demo_is_drawn_by_ecs(
     site: EcsSite, tmp_path: Path, make_gateway: Callable[..., Gateway]
 ) -> None:
-    gateway = make_gateway("--config", str(configuration(site, tmp_path)))
+    gateway = make_gateway(*configuration(site, tmp_path))
     job_id = str(gateway.ask("POST", "/start", {"usecase": "demo"}).json["job_id"])
     states: list[str] = []
 
@@ -103,8 +96,7 @@ def test_the_demo_is_drawn_by_ecs(
     assert (refused.status, refused.json["code"]) == (503, "no_capacity")
     assert "no room for the task now (RESOURCE:MEMORY)" in refused.json["detail"]
 
-    gateway.ask("POST", f"/stop/{job_id}")
-    gateway.until(lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end")
+    gateway.stop_job(job_id)
     assert site.tasks(tag) == []
     (ended,) = site.tasks(tag, "STOPPED")
     assert ended["stoppedReason"] == "Stopped by vsmgate."

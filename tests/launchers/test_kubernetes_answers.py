@@ -19,8 +19,8 @@ from vsmgate.launchers.kubernetes_answers import Pod, PodList, Status, decode, r
 from vsmgate.launchers.kubernetes_reasons import observation
 from vsmgate.model import Endpoint, Phase
 from vsmgate.simulators.kubernetes import Cluster
+from vsmgate.simulators.kubernetes_node import expand
 from vsmgate.simulators.kubernetes_objects import Selector
-from vsmgate.simulators.kubernetes_processes import expand
 from vsmgate.testing.deferreds import deferred
 
 RECORDED = json.loads((Path(__file__).parent / "kubernetes" / "answers.json").read_text())

@@ -15,7 +15,7 @@ from tests.launchers.answering import Answering
 from tests.launchers.kubernetes_rig import KubernetesRig, launch_of, usecase_of
 from vsmgate.errors import EngineRefused
 from vsmgate.launchers.kubernetes_pod import render_secret
-from vsmgate.model import LogStream, Phase, Service, Usecase
+from vsmgate.model import LogStream, Phase, Secret, Service, Usecase
 from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
 
@@ -33,7 +33,8 @@ async def test_services_answer_where_it_says_and_get_values_literally(
     how = usecase.launch["kubernetes"]["services"]["renderer"]
     how["command"] += ["{parameters.word}", ["{parameters.words}"], "{ports.back_end}/x"]
     how["environment"] = {"WORD": "{parameters.word}", "BY": "{owner}", "AT": "{host}:{port}"}
-    launch = launch_of(usecase, {"word": NASTY[9], "words": NASTY[:-1]}, secret=SECRET)
+    words = {"word": NASTY[9], "words": NASTY[:-1]}
+    launch = launch_of(usecase, words, secret=Secret(SECRET))
     ref = await kubernetes.launcher.submit(launch)
     seen = await kubernetes.until(ref, Phase.RUNNING)
     assert seen.endpoints.keys() == {"renderer", "back_end"}
@@ -69,7 +70,7 @@ async def test_services_answer_where_it_says_and_get_values_literally(
 
 @deferred
 async def test_what_a_cut_short_submit_left_is_removed(kubernetes: KubernetesRig) -> None:
-    launch = launch_of(kubernetes.launch().usecase, secret=SECRET)
+    launch = launch_of(kubernetes.launch().usecase, secret=Secret(SECRET))
     left = render_secret(launch, launch.secret)
     kubernetes.cluster.objects.create("secrets", kubernetes.cluster.namespace, left)
     assert kubernetes.names("secrets") == [launch.tag]
@@ -160,8 +161,7 @@ async def test_fixed_ports_and_one_container_for_all(kubernetes: KubernetesRig) 
 @deferred
 async def test_a_second_submit_of_a_job_is_the_same_pod(kubernetes: KubernetesRig) -> None:
     launch = kubernetes.launch()
-    secret = launch_of(launch.usecase, secret=SECRET).secret
-    launch = replace(launch, secret=secret)
+    launch = replace(launch, secret=Secret(SECRET))
     first = await kubernetes.launcher.submit(launch)
     uid = kubernetes.pod(first)["metadata"]["uid"]
     assert await kubernetes.launcher.submit(launch) == first
@@ -220,7 +220,7 @@ async def test_a_secret_that_is_missing_is_told(kubernetes: KubernetesRig) -> No
     big.plan.services["renderer"].requests["cpu"] = "8"
     first = await kubernetes.launcher.submit(big)
     await kubernetes.until(first, Phase.RUNNING)
-    launch = launch_of(usecase_of({"renderer": "stays"}), secret=SECRET)
+    launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret(SECRET))
     launch.plan.services["renderer"].requests["cpu"] = "8"
     ref = await kubernetes.launcher.submit(launch)
     kubernetes.cluster.objects.remove("secrets", "vsmgate", launch.tag)

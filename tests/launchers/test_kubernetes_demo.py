@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
 import ssl
-import subprocess
-import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,35 +13,20 @@ from typing import Any
 import pytest
 from brayns import Connector
 
-from tests.e2e.rig import PATIENCE, ROOT, Gateway
-from vsmgate.shipped import conf_folder
+from tests.e2e.rig import PATIENCE, Gateway
+from tests.e2e.site import demo_on, shipped_site
+from tests.launchers.simulated import Simulated
 
 WORDS = "echo $$$$; sleep 99"  # of which Kubernetes makes $$
 
 
-class Simulated:
-    """``python -m vsmgate.simulators kubernetes`` in a process of its own."""
+class SimulatedCluster(Simulated):
+    """``bin/simulate kubernetes``, and questions to its API."""
 
     def __init__(self, folder: Path) -> None:
-        self.kubeconfig = folder / "kubeconfig"
-        argv = [sys.executable, "-m", "vsmgate.simulators", "kubernetes"]
-        self.process = subprocess.Popen(
-            [*argv, "--kubeconfig", str(self.kubeconfig)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
-        watchdog.start()
-        assert self.process.stdout is not None
-        self.said = ""
-        for line in self.process.stdout:
-            self.said += line
-            if "Ctrl-C" in line:
-                break
-        watchdog.cancel()
-        assert "[launchers.kubernetes]" in self.said
-        cluster = json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]
+        super().__init__("kubernetes", folder, "--kubeconfig", str(folder / "kubeconfig"))
+        kubeconfig = json.loads((folder / "kubeconfig").read_text())
+        cluster = kubeconfig["clusters"][0]["cluster"]
         self.url = cluster["server"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self.tls = ssl.create_default_context(cadata=authority)
@@ -60,36 +41,21 @@ class Simulated:
             items: list[dict[str, Any]] = json.load(answer)["items"]
         return items
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.process.wait(PATIENCE)
-
 
 @pytest.fixture
-def simulated(tmp_path: Path) -> Iterator[Simulated]:
-    made = Simulated(tmp_path)
+def simulated(tmp_path: Path) -> Iterator[SimulatedCluster]:
+    made = SimulatedCluster(tmp_path)
     try:
         yield made
     finally:
-        if made.process.poll() is None:
-            made.process.kill()
-            made.process.wait()
+        made.close()
 
 
 def test_the_demo_is_drawn_by_kubernetes(
-    simulated: Simulated, tmp_path: Path, make_gateway: Callable[..., Gateway]
+    simulated: SimulatedCluster, tmp_path: Path, make_gateway: Callable[..., Gateway]
 ) -> None:
-    usecases = tmp_path / "usecases"
-    usecases.mkdir()
-    demo = (conf_folder() / "usecases" / "demo.toml").read_text()
-    demo = demo.replace('launcher = "local"', 'launcher = "kubernetes"', 1)
-    (usecases / "demo.toml").write_text(demo)
-    config = tmp_path / "vsmgate.toml"
-    shipped = (conf_folder() / "vsmgate.toml").read_text()
-    config.write_text(f'{shipped}\nfolder = "usecases"\n{simulated.said}\n')
-    gateway = make_gateway("--config", str(config))
+    site = shipped_site(tmp_path, {"demo": demo_on("kubernetes")}, simulated.said)
+    gateway = make_gateway(*site)
     job_id = gateway.start_demo()
     status = gateway.ask("GET", f"/status/{job_id}").json
     assert status["end_time"].endswith("+00:00")
@@ -100,15 +66,12 @@ def test_the_demo_is_drawn_by_kubernetes(
         assert instance.request("get-version")["major"] == 3
     log = gateway.ask("GET", f"/v1/jobs/{job_id}/logs?service=renderer").body
     assert b"Brayns service started" in log
-    gateway.ask("POST", f"/stop/{job_id}")
-    gateway.until(lambda: gateway.ask("GET", f"/status/{job_id}").status == 410, "the job's end")
-    ended = gateway.ask("GET", f"/status/{job_id}").json
-    assert "owner stopped it" in str(ended)
+    assert "owner stopped it" in str(gateway.stop_job(job_id))
     assert simulated.pods() == []
-    assert simulated.stop() == 0
+    assert simulated.end() == 0
 
 
-def test_it_ends_with_its_processes(simulated: Simulated) -> None:
+def test_it_ends_with_its_processes(simulated: SimulatedCluster) -> None:
     pod = {
         "metadata": {"name": "sleeps"},
         "spec": {
@@ -133,5 +96,5 @@ def test_it_ends_with_its_processes(simulated: Simulated) -> None:
         with simulated.open(f"{url}/sleeps/log") as answer:
             pid = answer.read().decode().strip()
     assert Path(f"/proc/{pid}").exists()
-    assert simulated.stop() == 0
+    assert simulated.end() == 0
     assert not Path(f"/proc/{pid}").exists()

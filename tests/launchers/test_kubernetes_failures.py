@@ -31,7 +31,7 @@ from vsmgate.launchers.kubernetes import KubernetesLauncherFactory
 from vsmgate.launchers.kubernetes_credentials import from_kubeconfig, in_cluster
 from vsmgate.launchers.kubernetes_plan import KubernetesPlan
 from vsmgate.launchers.kubernetes_settings import KubernetesSettings
-from vsmgate.model import Phase, Service, Usecase
+from vsmgate.model import Phase, Secret, Service, Usecase
 from vsmgate.simulators.kubernetes_objects import Selector
 from vsmgate.testing.deferreds import deferred
 
@@ -93,8 +93,9 @@ async def test_refused_credentials_are_told_without_them(
         ):
             server.status = code
             server.body = status(code, reason, 'pods is forbidden: User "robot" cannot create')
+            launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret("s"))
             with pytest.raises(EngineRefused) as caught:
-                await launcher.submit(launch_of(usecase_of({"renderer": "stays"}), secret="s"))
+                await launcher.submit(launch)
             assert caught.value.code == expected
             assert "robot" not in caught.value.detail + caught.value.native
     finally:
@@ -180,7 +181,7 @@ async def test_a_clients_certificate(kubernetes: KubernetesRig, tmp_path: Path) 
 
 @deferred
 async def test_a_refused_pod_leaves_no_secret(kubernetes: KubernetesRig) -> None:
-    launch = launch_of(usecase_of({"renderer": "stays"}), secret="s3cret")
+    launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret("s3cret"))
     launch = replace(launch, plan=replace(launch.plan, labels={"bad key!": "x"}))
     with pytest.raises(EngineRefused, match="bad key!") as caught:
         await kubernetes.launcher.submit(launch)

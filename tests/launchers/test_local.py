@@ -16,7 +16,7 @@ from msgspec import convert
 from msgspec.structs import replace
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from tests.launchers.rig import LocalRig
+from tests.launchers.local_rig import LocalRig
 from vsmgate.errors import ConfigError, EngineRefused
 from vsmgate.interfaces import Context
 from vsmgate.launchers import local_supervisor

@@ -16,6 +16,7 @@ import brayns
 import pytest
 
 from tests.e2e.rig import Gateway
+from tests.e2e.site import demo_on, shipped_site
 from tests.e2e.test_demo import draw
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.launchers.local_processes import members
@@ -33,15 +34,7 @@ def start(
     """Return what starts a gateway that has one use case, and this Slurm as ``cluster``."""
 
     def start(name: str, usecase: str) -> Gateway:
-        usecases = tmp_path / "usecases"
-        usecases.mkdir()
-        (usecases / f"{name}.toml").write_text(usecase)
-        config = tmp_path / "vsmgate.toml"
-        default = (conf_folder() / "vsmgate.toml").read_text()
-        config.write_text(
-            default.replace('#default_usecase = "demo"', f'default_usecase = "{name}"')
-            + f"""
-            folder = "usecases"
+        table = f"""
             [launchers.cluster]
             kind = "slurm"
             targets = ["127.0.0.0/8"]
@@ -51,8 +44,7 @@ def start(
             conf = {json.dumps(str(slurm.cluster.conf))}
             poll_every = 0.2
             """
-        )
-        return make_gateway("--config", str(config))
+        return make_gateway(*shipped_site(tmp_path, {name: usecase}, table))
 
     return start
 
@@ -66,9 +58,7 @@ def submit(gateway: Gateway, slurm: SlurmRig, usecase: str) -> str:
 
 
 def stop(gateway: Gateway, job_id: str) -> None:
-    assert gateway.ask("POST", f"/stop/{job_id}").status == 200
-    gone = lambda: gateway.ask("GET", f"/status/{job_id}").status == 410  # noqa: E731
-    gateway.until(gone, "the job's end", PATIENCE)
+    gateway.stop_job(job_id, PATIENCE)
     left = lambda: not list(members(f"vsmgate-{job_id}"))  # noqa: E731
     gateway.until(left, "the job's processes to be gone", PATIENCE)
 
@@ -92,9 +82,7 @@ def follow(gateway: Gateway, job_id: str) -> list[str]:
 def test_the_demo_on_two_nodes_while_a_third_waits(
     slurm: SlurmRig, start: Callable[[str, str], Gateway]
 ) -> None:
-    demo = (conf_folder() / "usecases" / "demo.toml").read_text()
-    demo = demo.replace('launcher = "local"', 'launcher = "cluster"', 1)
-    gateway = start("demo", demo.replace("cpus_per_task = 1", "cpus_per_task = 4", 1))
+    gateway = start("demo", demo_on("cluster").replace("cpus_per_task = 1", "cpus_per_task = 4", 1))
     jobs = [submit(gateway, slurm, "demo") for _ in range(3)]
     for job_id in jobs[:2]:
         states = follow(gateway, job_id)

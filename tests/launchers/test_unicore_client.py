@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import signal
 import time
 from pathlib import Path
 
@@ -177,7 +176,7 @@ def test_ctrl_c_ends_the_stand_in_and_its_jobs() -> None:
             process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == where
         ]
         assert processes
-        assert stand_in.end(signal.SIGINT) == 0
+        assert stand_in.end() == 0
         assert psutil.wait_procs(processes, timeout=30)[1] == []
     finally:
-        stand_in.stop()
+        stand_in.close()

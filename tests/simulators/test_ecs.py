@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.launchers.ecs_site import PATIENCE, EcsSite
+from tests.launchers.ecs_site import EcsSite
+from tests.launchers.rig import PATIENCE
 
 
 @pytest.fixture

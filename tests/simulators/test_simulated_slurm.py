@@ -13,24 +13,11 @@ from pathlib import Path
 import pytest
 from msgspec import convert
 
+from tests.e2e.rig import ROOT
+from tests.launchers.simulated import Simulated
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster
-
-ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-m", "vsmgate.simulators", "slurm"]
-
-
-def run(*arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **({"PATH": path} if path else {})},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,35 +26,28 @@ def test_it_runs_until_it_is_told(
 ) -> None:
     missing = slurm_cluster.missing()
     require(not missing, missing)
-    with subprocess.Popen(COMMAND, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = ""
-            for line in process.stdout:
-                said += line
-                if "Ctrl-C" in line:
-                    break
-            table = tomllib.loads(said.replace("#rest", "rest"))["launchers"]["cluster"]
-            assert table.pop("kind") == "slurm"
-            assert table.pop("targets") == ["127.0.0.0/8"]
-            settings = convert(table, SlurmSettings)
-            assert settings_problems(settings, "launchers.cluster", tmp_path) == []
-            assert settings.conf is not None
-            folder = Path(settings.conf).parent
-            environment = {**os.environ, "SLURM_CONF": settings.conf}
-            nodes = subprocess.check_output(
-                ["sinfo", "-h", "-N", "-o", "%N %T"], env=environment, text=True, timeout=30
-            )
-            assert nodes.split("\n")[:2] == ["n1 idle", "n2 idle"]
-            # A job that outlives it would be left behind.
-            subprocess.check_output(
-                ["sbatch", "--wrap", "sleep 1000", "--output=/dev/null"],
-                env=environment,
-                timeout=30,
-            )
-        finally:
-            process.send_signal(number)
-        assert process.wait(60) == 0
+    simulated = Simulated("slurm", tmp_path)
+    try:
+        said = simulated.said.replace("#rest", "rest")
+        table = tomllib.loads(said)["launchers"]["cluster"]
+        assert table.pop("kind") == "slurm"
+        assert table.pop("targets") == ["127.0.0.0/8"]
+        settings = convert(table, SlurmSettings)
+        assert settings_problems(settings, "launchers.cluster", tmp_path) == []
+        assert settings.conf is not None
+        folder = Path(settings.conf).parent
+        environment = {**os.environ, "SLURM_CONF": settings.conf}
+        nodes = subprocess.check_output(
+            ["sinfo", "-h", "-N", "-o", "%N %T"], env=environment, text=True, timeout=30
+        )
+        assert nodes.split("\n")[:2] == ["n1 idle", "n2 idle"]
+        # A job that outlives it would be left behind.
+        subprocess.check_output(
+            ["sbatch", "--wrap", "sleep 1000", "--output=/dev/null"], env=environment, timeout=30
+        )
+    finally:
+        status = simulated.end(number)
+    assert status == 0
     assert not folder.exists()
     watched = SlurmCluster(tmp_path)
     watched.folder, watched.conf = folder, folder / "slurm.conf"
@@ -77,7 +57,14 @@ def test_it_runs_until_it_is_told(
 def test_a_folder_must_be_new(require: Callable[[object, str], None], tmp_path: Path) -> None:
     missing = slurm_cluster.missing()
     require(not missing, missing)
-    done = run("--folder", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "vsmgate.simulators", "slurm", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode != 0
     assert "File exists; name a new one" in done.stderr
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from vsmgate.interfaces import IJobStore
 from vsmgate.jobs import changes
 from vsmgate.jobs.book import JobBook
-from vsmgate.jobs.driver import Driver
+from vsmgate.jobs.driver import Driver, as_seen, page_as_seen
 from vsmgate.jobs.revocations import Revocations
 from vsmgate.model import Identity, Job, Page, Reason
 
@@ -38,21 +38,19 @@ class EngineState(Struct, frozen=True):
 
 
 class Administration:
-    """Over all jobs; ``aged`` says of a job since when its engine is away."""
+    """Over all jobs."""
 
     def __init__(
         self,
         book: JobBook,
         store: IJobStore,
         drivers: Mapping[str, Driver],
-        aged: Callable[[Job], Job],
         wall: Callable[[], float],
         revocations: Revocations,
     ) -> None:
         self._book = book
         self._store = store
         self._drivers = drivers
-        self._aged = aged
         self._wall = wall
         self.revoke = revocations.revoke
         self.revocations = revocations.all
@@ -68,23 +66,26 @@ class Administration:
     ) -> Page:
         """Return a page of everybody's jobs, newest first."""
         page = await self._store.page(owner, states, usecase, limit, cursor, launcher)
-        return Page(tuple(self._aged(job) for job in page.items), page.next_cursor)
+        return page_as_seen(page, self._drivers)
 
     async def get(self, job_id: str) -> Job:
         """Return anybody's job; fail with `NoSuchJob`."""
-        return self._aged(await self._book.find(job_id))
+        return as_seen(await self._book.find(job_id), self._drivers)
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         """Ask for the end of anybody's job; does nothing when it is over."""
-        job = await self._book.find(job_id)
+        reason = Reason("cancelled_by_administrator", "An administrator stopped the job.")
+        return await self.end(await self._book.find(job_id), reason)
+
+    async def end(self, job: Job, reason: Reason) -> Job:
+        """Ask for a job's end because of ``reason``, unless it is over; return it as it is then."""
         if job.ended:
             return job
-        reason = Reason("cancelled_by_administrator", "An administrator stopped the job.")
         job = await self._book.update(job.id, lambda j: changes.stopping(j, reason, self._wall()))
         driver = self._drivers.get(job.usecase.launcher)
         if driver is not None:
             driver.nudge()
-        return self._aged(job)
+        return as_seen(job, self._drivers)
 
     def engines(self) -> Sequence[EngineState]:
         """Return how each launcher gets on."""

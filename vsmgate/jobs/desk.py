@@ -26,7 +26,7 @@ from vsmgate.jobs.access import Access, epitaph, service_of
 from vsmgate.jobs.administration import Administration
 from vsmgate.jobs.book import JobBook
 from vsmgate.jobs.doctor import Doctor
-from vsmgate.jobs.driver import Driver, as_seen
+from vsmgate.jobs.driver import Driver, as_seen, page_as_seen
 from vsmgate.jobs.revocations import Revocations
 from vsmgate.jobs.share_desk import ShareDesk
 from vsmgate.jobs.sharing import check_view
@@ -43,7 +43,7 @@ from vsmgate.model import (
     Ticket,
     Usecase,
 )
-from vsmgate.permissions import AccessConfig, Permissions
+from vsmgate.permissions import Permissions
 
 __all__ = ["JobDesk"]
 
@@ -68,8 +68,8 @@ class JobDesk:
         clock: IReactorTime,
         wall: Callable[[], float],
         doctor: Doctor,
-        permissions: Permissions | None = None,
-        revocations: Revocations | None = None,
+        permissions: Permissions,
+        revocations: Revocations,
         unfit: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._book = book
@@ -86,26 +86,15 @@ class JobDesk:
         self._clock = clock
         self._wall = wall
         self._unfit = unfit
-        permissions = permissions or Permissions(AccessConfig())
         self.administers = permissions.administers
         starter = Starter(book, drivers, usecases, permissions, config, quota, clock, wall)
         self.usecases = starter.usecases
         self.start = starter.start
         self.usage = starter.usage
-        self.administration = Administration(
-            book,
-            store,
-            drivers,
-            self._aged,
-            wall,
-            revocations or Revocations(store, clock, wall),
-        )
+        self.administration = Administration(book, store, drivers, wall, revocations)
 
     async def _permitted(self, identity: Identity, job_id: str, needed: Right) -> Job:
-        return self._aged(await self._access.permitted(identity, job_id, needed))
-
-    def _aged(self, job: Job) -> Job:
-        return as_seen(job, self._drivers)
+        return as_seen(await self._access.permitted(identity, job_id, needed), self._drivers)
 
     # -- jobs that are there -----------------------------------------------------------------
 
@@ -134,7 +123,7 @@ class JobDesk:
     ) -> Page:
         """Return a page of the identity's jobs, newest first."""
         page = await self._store.page(identity.subject, states, usecase, limit, cursor)
-        return self._aged_page(page)
+        return page_as_seen(page, self._drivers)
 
     async def shared(
         self,
@@ -147,22 +136,13 @@ class JobDesk:
         """Return a page of the jobs that others share with the identity, newest first."""
         who, groups, now = identity.subject, identity.groups, self._wall()
         page = await self._store.shared(who, groups, now, states, usecase, limit, cursor)
-        return self._aged_page(page)
-
-    def _aged_page(self, page: Page) -> Page:
-        return Page(tuple(map(self._aged, page.items)), page.next_cursor)
+        return page_as_seen(page, self._drivers)
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         """Ask for a job's end; does nothing when it is over."""
         job = await self._permitted(identity, job_id, Right.OWNER)
-        if job.ended:
-            return job
         reason = Reason("cancelled_by_user", "The job's owner stopped it.")
-        job = await self._book.update(job.id, lambda j: changes.stopping(j, reason, self._wall()))
-        driver = self._drivers.get(job.usecase.launcher)
-        if driver is not None:
-            driver.nudge()
-        return self._aged(job)
+        return await self.administration.end(job, reason)
 
     async def extend(self, identity: Identity, job_id: str, seconds: float) -> Job:
         """Move a job's end by ``seconds``; fail with `NotExtendable` past what is allowed."""

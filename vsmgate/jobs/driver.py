@@ -30,6 +30,7 @@ from vsmgate.model import (
     Launch,
     LogStream,
     Observation,
+    Page,
     Phase,
     Reason,
     new_job_id,
@@ -37,7 +38,7 @@ from vsmgate.model import (
     tag_of,
 )
 
-__all__ = ["Driver", "as_seen", "drivers_of"]
+__all__ = ["Driver", "as_seen", "drivers_of", "page_as_seen"]
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ def as_seen(job: Job, drivers: Mapping[str, Driver]) -> Job:
     if driver is None or driver.stale_since is None or job.ended:
         return job
     return replace(job, stale_since=driver.stale_since)
+
+
+def page_as_seen(page: Page, drivers: Mapping[str, Driver]) -> Page:
+    """Return a page of such jobs."""
+    return Page(tuple(as_seen(job, drivers) for job in page.items), page.next_cursor)
 
 
 class Driver:

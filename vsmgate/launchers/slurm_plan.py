@@ -9,32 +9,33 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from vsmgate.errors import EngineRefused
-from vsmgate.launchers.plan_services import wrong_on_nodes
+from vsmgate.launchers.plan_services import (
+    RESOURCE,
+    WORD,
+    Count,
+    NodeService,
+    render_words,
+    wrong_on_nodes,
+)
 from vsmgate.model import Usecase
-from vsmgate.templates import Command, check_environment, render_environment
 
-__all__ = ["SlurmPlan", "SlurmService", "check_plan", "minutes", "sbatch_options"]
+__all__ = ["SlurmPlan", "check_plan", "minutes", "sbatch_options"]
 
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@+-]{0,199}", re.ASCII)
-_RESOURCE = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:;=&|!*@()\[\]+-]{0,199}", re.ASCII)
 _MEMORY = re.compile(r"(0|[1-9][0-9]{0,11}[KMGT]?)", re.ASCII)
 _COMMENT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
 
 #: Options that are words: name -> what its value looks like. They are templates.
 _WORDS: Mapping[str, re.Pattern[str]] = {
-    "account": _WORD,
-    "partition": _WORD,
-    "qos": _WORD,
-    "reservation": _WORD,
-    "constraint": _RESOURCE,
-    "gres": _RESOURCE,
+    "account": WORD,
+    "partition": WORD,
+    "qos": WORD,
+    "reservation": WORD,
+    "constraint": RESOURCE,
+    "gres": RESOURCE,
     "memory": _MEMORY,
     "comment": _COMMENT,
 }
@@ -49,18 +50,6 @@ _RESERVED = {
 }
 
 
-class SlurmService(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[launch.slurm.services.NAME]``: how to run a service on the node.
-
-    ``command`` and ``environment`` are templates (`vsmgate.templates`). ``directory``: an
-    absolute path on the node where it starts; without it, the job's own.
-    """
-
-    command: Command
-    environment: dict[str, str] = {}
-    directory: str | None = None
-
-
 class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """``[launch.slurm]`` of a use case.
 
@@ -70,7 +59,7 @@ class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):
     limit is not here: it is the job's lifetime.
     """
 
-    services: dict[str, SlurmService]
+    services: dict[str, NodeService]
     account: str = ""
     partition: str = ""
     qos: str = ""
@@ -89,8 +78,8 @@ class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):
 def check_plan(usecase: Usecase, plan: SlurmPlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
     return [
-        *wrong_on_nodes(usecase, plan.services, "launch.slurm", "Slurm"),
-        *_wrong_options(usecase, plan),
+        *wrong_on_nodes(usecase, plan, _WORDS, "launch.slurm", "Slurm"),
+        *_wrong_options(plan),
     ]
 
 
@@ -104,12 +93,7 @@ def sbatch_options(plan: SlurmPlan, names: Mapping[str, Any], lifetime: float) -
         options.append(f"--cpus-per-task={plan.cpus_per_task}")
     if plan.exclusive:
         options.append("--exclusive")
-    for word, value in render_environment(_words(plan), names).items():
-        if not value:
-            continue
-        if not _WORDS[word].fullmatch(value):
-            detail = f"The {word} of this job would be {value!r}, which Slurm cannot have."
-            raise EngineRefused(detail, code="bad_resource")
+    for word, value in render_words(plan, _WORDS, names, "Slurm"):
         options.append(f"--{'mem' if word == 'memory' else word}={value}")
     return [*options, *plan.options]
 
@@ -119,23 +103,10 @@ def minutes(lifetime: float) -> int:
     return max(1, math.ceil(lifetime / 60.0))
 
 
-def _words(plan: SlurmPlan) -> dict[str, str]:
-    return {word: value for word in _WORDS if (value := getattr(plan, word))}
-
-
-def _wrong_options(usecase: Usecase, plan: SlurmPlan) -> Iterator[str]:
-    words = _words(plan)
-    for why in check_environment(words, usecase.services, usecase.parameters):
-        yield f"launch.slurm.{why}"
-    for word, value in words.items():
-        if not {"{", "}"} & set(value) and not _WORDS[word].fullmatch(value):
-            yield f"launch.slurm.{word}: {value!r} is not what Slurm takes there"
+def _wrong_options(plan: SlurmPlan) -> Iterator[str]:
     for option in plan.options:
         match = _OPTION.fullmatch(option)
         if match is None:
             yield f"launch.slurm.options: {option!r} must be one --option or --option=value"
         elif match[1] in _RESERVED:
             yield f"launch.slurm.options: --{match[1]} is set by the gateway or has its own key"
-    for line in plan.setup:
-        if "\0" in line or "\n" in line:
-            yield f"launch.slurm.setup: {line!r} must be one line"

@@ -10,14 +10,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from vsmgate.errors import EngineRefused
-from vsmgate.launchers.plan_services import wrong_on_nodes
+from vsmgate.launchers.plan_services import (
+    RESOURCE,
+    WORD,
+    Count,
+    NodeService,
+    render_words,
+    wrong_on_nodes,
+)
 from vsmgate.model import Launch, Usecase
-from vsmgate.templates import Command, check_environment, render_environment
 
 __all__ = ["OWNER_TAG", "TAKE_SECRET", "UnicorePlan", "check_plan", "description"]
 
@@ -31,38 +36,25 @@ export VSMGATE_SECRET"""
 #: The start of the tag that says as whom a job runs.
 OWNER_TAG = "vsmgate-as-"
 
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@+-]{0,199}", re.ASCII)
-_CONSTRAINT = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:;=&|!*@()\[\]+-]{0,199}", re.ASCII)
 _MEMORY = re.compile(r"(0|[1-9][0-9]{0,11}[KMGTkmgt]?)", re.ASCII)
 _TEXT = re.compile(r"[A-Za-z0-9 _.,:;=@()\[\]/+-]{1,200}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,62}", re.ASCII)
 
-#: Words: key -> name in ``Resources``, what its value looks like. They are templates.
-_WORDS: Mapping[str, tuple[str, re.Pattern[str]]] = {
-    "project": ("Project", _WORD),
-    "queue": ("Queue", _WORD),
-    "qos": ("QoS", _WORD),
-    "reservation": ("Reservation", _WORD),
-    "constraint": ("NodeConstraints", _CONSTRAINT),
-    "memory": ("MemoryPerNode", _MEMORY),
-    "comment": ("Comment", _TEXT),
+#: Resources that are words: name -> what its value looks like. They are templates.
+_WORDS: Mapping[str, re.Pattern[str]] = {
+    "project": WORD,
+    "queue": WORD,
+    "qos": WORD,
+    "reservation": WORD,
+    "constraint": RESOURCE,
+    "memory": _MEMORY,
+    "comment": _TEXT,
 }
-_RESERVED = {*(name for name, _ in _WORDS.values()), "Nodes", "CPUsPerNode", "GPUsPerNode"}
+#: Their names in ``Resources``.
+_NAMES = {word: word.capitalize() for word in _WORDS}
+_NAMES |= {"qos": "QoS", "constraint": "NodeConstraints", "memory": "MemoryPerNode"}
+_RESERVED = {*_NAMES.values(), "Nodes", "CPUsPerNode", "GPUsPerNode"}
 _RESERVED |= {"Runtime", "Exclusive", "Memory", "ArraySize", "ArrayLimit", "Allocation"}
-
-
-class UnicoreService(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[launch.unicore.services.NAME]``: how to run a service on the node.
-
-    ``command`` and ``environment`` are templates (`vsmgate.templates`). ``directory``: an
-    absolute path on the node where it starts; without it, the job's own.
-    """
-
-    command: Command
-    environment: dict[str, str] = {}
-    directory: str | None = None
 
 
 class UnicorePlan(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +65,7 @@ class UnicorePlan(Struct, frozen=True, forbid_unknown_fields=True):
     before the services, as they are (no placeholders). The run time is the job's lifetime.
     """
 
-    services: dict[str, UnicoreService]
+    services: dict[str, NodeService]
     project: str = ""
     queue: str = ""
     qos: str = ""
@@ -91,8 +83,10 @@ class UnicorePlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_plan(usecase: Usecase, plan: UnicorePlan) -> list[str]:
     """Return what is wrong between a use case and its plan, a sentence each."""
-    services = wrong_on_nodes(usecase, plan.services, "launch.unicore", "UNICORE")
-    return [*services, *_wrong_words(usecase, plan)]
+    return [
+        *wrong_on_nodes(usecase, plan, _WORDS, "launch.unicore", "UNICORE"),
+        *_wrong_resources(plan),
+    ]
 
 
 def description(launch: Launch, script: str, names: Mapping[str, Any], user: str) -> dict[str, Any]:
@@ -127,33 +121,14 @@ def _resources(plan: UnicorePlan, names: Mapping[str, Any], lifetime: float) -> 
         found["GPUsPerNode"] = str(plan.gpus_per_node)
     if plan.exclusive:
         found["Exclusive"] = "true"
-    for word, value in render_environment(_words(plan), names).items():
-        name, pattern = _WORDS[word]
-        if not value:
-            continue
-        if not pattern.fullmatch(value):
-            detail = f"The {word} of this job would be {value!r}, which UNICORE cannot have."
-            raise EngineRefused(detail, code="bad_resource")
-        found[name] = value
+    for word, value in render_words(plan, _WORDS, names, "UNICORE"):
+        found[_NAMES[word]] = value
     return found
 
 
-def _words(plan: UnicorePlan) -> dict[str, str]:
-    return {word: value for word in _WORDS if (value := getattr(plan, word))}
-
-
-def _wrong_words(usecase: Usecase, plan: UnicorePlan) -> Iterator[str]:
-    words = _words(plan)
-    for why in check_environment(words, usecase.services, usecase.parameters):
-        yield f"launch.unicore.{why}"
-    for word, value in words.items():
-        if not {"{", "}"} & set(value) and not _WORDS[word][1].fullmatch(value):
-            yield f"launch.unicore.{word}: {value!r} is not what UNICORE takes there"
+def _wrong_resources(plan: UnicorePlan) -> Iterator[str]:
     for name, value in plan.resources.items():
         if name in _RESERVED:
             yield f"launch.unicore.resources.{name}: it is set by the gateway or has its own key"
         elif not _NAME.fullmatch(name) or not _TEXT.fullmatch(value):
             yield f"launch.unicore.resources.{name}: {value!r} is no name and value of a resource"
-    for line in plan.setup:
-        if "\0" in line or "\n" in line:
-            yield f"launch.unicore.setup: {line!r} must be one line"

@@ -19,6 +19,8 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.logs.models import logs_backends
 
+from vsmgate.simulators.processes import signal_session
+
 __all__ = ["Player"]
 
 #: Seconds from SIGTERM to SIGKILL (ECS's stopTimeout is 30).
@@ -80,10 +82,7 @@ class _Played:
 
     def end(self, number: signal.Signals) -> None:
         """Send a signal to it and its children."""
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
+        signal_session(self.process.pid, number)
 
 
 class Player:

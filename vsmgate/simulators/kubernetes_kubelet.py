@@ -17,9 +17,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
-from vsmgate.simulators.kubernetes_node import container_state, node_object, plain_image
+from vsmgate.simulators.kubernetes_node import container_state, expand, node_object, plain_image
 from vsmgate.simulators.kubernetes_objects import ApiError, Change, Objects, Selector
-from vsmgate.simulators.kubernetes_processes import Container, expand
 from vsmgate.simulators.kubernetes_runs import Run
 from vsmgate.simulators.kubernetes_scheduler import no_room
 from vsmgate.simulators.kubernetes_schema import normal_status, strategic_merge
@@ -66,11 +65,14 @@ class Kubelet:
             name = pod["metadata"]["name"]
             told = f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating'
             raise ApiError(400, told)
-        return run.containers[container].log.read_bytes()
+        return self._log(pod, container)
 
     def place(self, pod: Object, container: str) -> Path:
         """Return the folder of a container."""
         return self.folder / str(pod["metadata"]["uid"]) / container
+
+    def _log(self, pod: Object, container: str) -> bytes:
+        return (self.place(pod, container) / "log").read_bytes()
 
     async def stop(self) -> None:
         """Kill all processes."""
@@ -202,9 +204,7 @@ class Kubelet:
             inside.mkdir(parents=True, exist_ok=True)
             argv = [str(inside) if part == mount["mountPath"] else part for part in argv]
         try:
-            run.containers[name] = Container(
-                self._reactor, argv, environment, folder, lambda code: run.ended(name, code)
-            )
+            run.start(self._reactor, name, argv, environment, folder)
         except FileNotFoundError as error:
             return self._terminated(container, 128, "StartError", str(error))
         return container_state(container, "running", {"startedAt": self._objects.now()})
@@ -241,7 +241,7 @@ class Kubelet:
         container = next(c for c in pod["spec"]["containers"] if c["name"] == name)
         words = ""
         if code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            words = run.containers[name].log.read_bytes()[-2048:].decode("utf-8", "replace")
+            words = self._log(pod, name)[-2048:].decode("utf-8", "replace")
         reason = "Error" if code else "Completed"
         run.states[name] = self._terminated(container, code, reason, words)
         self.report(run, {})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["container_state", "node_object", "plain_image"]
+__all__ = ["container_state", "expand", "node_object", "plain_image"]
 
 Object = dict[str, Any]
+_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 def node_object(name: str, room: Mapping[str, str]) -> Object:
@@ -33,6 +35,15 @@ def container_state(container: Object, which: str, how: Object) -> Object:
         "image": container["image"],
         "imageID": "" if which == "waiting" else "simulated",
     }
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Replace ``$(NAME)`` as Kubernetes does: unknown ones stay, ``$$`` is a dollar."""
+
+    def value(match: re.Match[str]) -> str:
+        return "$" if match[1] is None else environment.get(match[1], match[0])
+
+    return _REFERENCE.sub(value, text)
 
 
 def plain_image(image: str) -> str:

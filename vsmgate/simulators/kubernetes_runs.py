@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
-from vsmgate.simulators.kubernetes_processes import Container
+from vsmgate.simulators.processes import Leader
 
 __all__ = ["Run"]
 
@@ -32,7 +36,7 @@ class Run:
     ) -> None:
         self.namespace = namespace
         self.name = name
-        self.containers: dict[str, Container] = {}
+        self.containers: dict[str, Leader] = {}
         self.states: dict[str, Object] = {}
         self.why = ""
         self.over: Deferred[None] | None = None
@@ -47,8 +51,35 @@ class Run:
         """The containers whose processes run."""
         return self.containers.keys() - self._done
 
-    def ended(self, name: str, code: int) -> None:
-        """A process ended."""
+    def start(
+        self,
+        reactor: IReactorProcess,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        """Run a container, which starts in ``folder`` and writes to the file ``log`` there.
+
+        Raises `FileNotFoundError` when there is no such program.
+        """
+        # The programs of this Python first: images have a python3 of their own.
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        program = shutil.which(argv[0], path=path) if argv else None
+        if program is None:
+            raise FileNotFoundError(f'exec: "{argv[0] if argv else ""}": executable file not found')
+        folder.mkdir(parents=True, exist_ok=True)
+        self.containers[name] = Leader(
+            reactor,
+            [program, *argv[1:]],
+            {"PATH": path, "HOME": str(folder), **environment},
+            folder,
+            folder / "log",
+            None,
+            lambda code: self._ended(name, code),
+        )
+
+    def _ended(self, name: str, code: int) -> None:
         self._done.add(name)
         self._told(self, name, code)
         if self.over is not None and not self.left:

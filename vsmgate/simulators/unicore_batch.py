@@ -10,21 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 
+from vsmgate.simulators.processes import Leader
 from vsmgate.simulators.unicore_job import QUEUES, Job, Unusable, mode_of, script_of
 
 __all__ = ["Batch"]
 
 _KILL_AFTER = 2.0
-_LEAD = "import os, sys; os.setsid(); os.execv('/bin/bash', ['bash', *sys.argv[1:]])"
 
 
 class Batch:
@@ -86,7 +82,7 @@ class Batch:
 
     def running(self) -> list[Job]:
         """Return the jobs that run."""
-        return [job for job in self.jobs.values() if job.pid is not None]
+        return [job for job in self.jobs.values() if job.process is not None]
 
     def expected_start(self, job: Job) -> float:
         """Return when a waiting job starts at the latest."""
@@ -100,33 +96,28 @@ class Batch:
         script.write_text(script_of(job))
         environment = {k: os.environ[k] for k in ("PATH", "HOME", "PYTHONPATH") if k in os.environ}
         environment["SLURM_JOB_ID"] = str(job.batch_number)
-        with (
-            open(os.devnull, "rb") as nothing,
-            (job.folder / job.description.get("Stdout", "stdout")).open("wb") as out,
-            (job.folder / job.description.get("Stderr", "stderr")).open("wb") as err,
-        ):
-            process = self._reactor.spawnProcess(
-                _Leader(self, job),
-                sys.executable,
-                [sys.executable, "-I", "-S", "-c", _LEAD, str(script)],
-                environment,
-                str(job.folder),
-                childFDs={0: nothing.fileno(), 1: out.fileno(), 2: err.fileno()},
-            )
-        job.pid = process.pid
+        process = job.process = Leader(
+            self._reactor,
+            ["/bin/bash", str(script)],
+            environment,
+            job.folder,
+            job.folder / job.description.get("Stdout", "stdout"),
+            job.folder / job.description.get("Stderr", "stderr"),
+            lambda code: self._ended(job, code),
+        )
         job.over = Deferred()
-        job.timers.append(self._reactor.callLater(job.runtime, self._stop, job, "TIMEOUT"))
+        job.timers.append(self._reactor.callLater(job.runtime, self._stop, job, process, "TIMEOUT"))
 
     def abort(self, job: Job) -> None:
         """End a job; nothing for one that is over."""
         if job.ended:
             return
         job.note("User aborted.")
-        if job.pid is None:
+        if job.process is None:
             job.batch_state = job.batch_state and "CANCELLED"
             self._end(job, "FAILED", "Job aborted.")
         else:
-            self._stop(job, "CANCELLED")
+            self._stop(job, job.process, "CANCELLED")
 
     def restart(self, job: Job) -> None:
         """Run a job that is over once more, in the same directory."""
@@ -152,23 +143,15 @@ class Batch:
         if job.folder.exists() and tries:
             self._reactor.callLater(0.05, self._remove, job, tries - 1)
 
-    def _stop(self, job: Job, state: str) -> None:
+    def _stop(self, job: Job, process: Leader, state: str) -> None:
         """Tell the processes of a job to end, and then make them."""
         job.batch_state = state
-        self._signal(job, signal.SIGTERM)
-        job.timers.append(self._reactor.callLater(_KILL_AFTER, self._signal, job, signal.SIGKILL))
+        process.kill()
+        job.timers.append(self._reactor.callLater(_KILL_AFTER, process.kill, signal.SIGKILL))
 
-    def _signal(self, job: Job, number: signal.Signals) -> None:
-        for pid in _members(job.pid):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
-
-    def ended(self, job: Job, status: int) -> None:
-        """Take note of the end of a job's first process; what it left ends too."""
-        self._signal(job, signal.SIGKILL)
-        job.pid = None
+    def _ended(self, job: Job, status: int) -> None:
+        """Take note of the end of a job's processes."""
+        job.process = None
         try:
             job.exit_code = (job.folder / "UNICORE_SCRIPT_EXIT_CODE").read_text().strip()
         except OSError:
@@ -198,34 +181,10 @@ class Batch:
     async def close(self) -> None:
         """End everything at once; nothing runs afterwards."""
         self._slots = 0
-        for job in self.running():
-            over: Deferred[None] = Deferred()
-            if job.over is not None:
+        for job in list(self.jobs.values()):
+            if job.process is not None and job.over is not None:
+                over: Deferred[None] = Deferred()
                 job.over.chainDeferred(over)
-            job.batch_state = "CANCELLED"
-            self._signal(job, signal.SIGKILL)
-            await over
-
-
-class _Leader(ProcessProtocol):
-    """The first process of a job."""
-
-    def __init__(self, batch: Batch, job: Job) -> None:
-        self._batch = batch
-        self._job = job
-
-    def processEnded(self, reason: Failure) -> None:
-        """Say so."""
-        code = reason.value.exitCode  # type: ignore[union-attr]  # ProcessDone or -Terminated
-        self._batch.ended(self._job, 137 if code is None else code)
-
-
-def _members(leader: int | None) -> Iterator[int]:
-    """Yield the processes of a session."""
-    for name in os.listdir("/proc") if leader is not None else ():
-        try:
-            # The leader is one also before it has made the session.
-            if name.isdecimal() and leader in (int(name), os.getsid(int(name))):
-                yield int(name)
-        except ProcessLookupError:
-            pass
+                job.batch_state = "CANCELLED"
+                job.process.kill(signal.SIGKILL)
+                await over

@@ -9,6 +9,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from vsmgate.simulators.processes import Leader
+
 __all__ = ["QUEUES", "Job", "Unusable", "mode_of", "moment", "properties_of", "script_of"]
 
 #: Queue -> the most nodes of one job.
@@ -43,7 +45,7 @@ class Job:
         except ValueError as error:
             raise Unusable(f"Could not parse requested resource: {error}") from None
         self.imports = [_import(spec) for spec in description.get("Imports") or []]
-        self.pid: int | None = None
+        self.process: Leader | None = None
         self.timers: list[Any] = []
         self.over: Deferred[None] | None = None
 
