@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
@@ -54,6 +55,10 @@ class ApiRequest(Request):
     _received = 0
     _gone = False
     _work: Deferred[None] | None = None
+
+    def __init__(self, channel: ApiChannel, queued: object) -> None:
+        # Nobody here reads forms, and reading a small one that is made for it takes seconds.
+        super().__init__(channel, queued, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
         """Make room for a body (the channel refused a too long one)."""
@@ -117,7 +122,7 @@ class ApiRequest(Request):
         if isinstance(reply, Stream):
             await self._stream(site, reply)
         else:
-            self._respond(site, reply)
+            await self._respond(site, reply)
 
     async def _run(self, site: ApiSite) -> Reply | Stream:
         path = self.path.decode("ascii")
@@ -196,14 +201,19 @@ class ApiRequest(Request):
         value = self.getHeader(name)
         return None if value is None else value.decode("latin-1")
 
-    def _respond(self, site: ApiSite, reply: Reply) -> None:
-        """Write the reply and finish; the client may be gone by now."""
+    async def _respond(self, site: ApiSite, reply: Reply) -> None:
+        """Write the reply, and finish once the connection has room again.
+
+        Only then comes the next request: who asks and does not read must not make answers
+        pile up. The client may be gone by now.
+        """
         if self._gone or self.finished:
             return
         bodyless = self.method == b"HEAD"
         self.startedWriting = 1
         self.code = reply.status
         self.sentLength = 0 if bodyless else len(reply.body)
+        outlet = self._outlet(site)
         self.channel.write(
             octets(
                 reply,
@@ -213,7 +223,11 @@ class ApiRequest(Request):
                 bodyless=bodyless,
             )
         )
-        self.finish()
+        with suppress(CancelledError):
+            await outlet.room()
+        if not self._gone:
+            self.unregisterProducer()
+            self.finish()
 
     async def _stream(self, site: ApiSite, stream: Stream) -> None:
         """Write the head, and each piece once the connection has room for it.
@@ -246,8 +260,7 @@ class ApiRequest(Request):
 
     async def _pour(self, site: ApiSite, stream: Stream, chunked: bool) -> None:
         self.chunked = int(chunked)  # then `finish` writes the last chunk
-        outlet = Outlet(site.clock, self.channel.forceAbortClient)
-        self.registerProducer(outlet, True)
+        outlet = self._outlet(site)
         try:
             async for piece in stream.pieces:
                 self.channel.write(chunk(piece) if chunked else piece)
@@ -259,6 +272,11 @@ class ApiRequest(Request):
             site.trouble(error, self.request_id)
         except Exception:
             site.fault(Failure(), self.request_id)
+
+    def _outlet(self, site: ApiSite) -> Outlet:
+        outlet = Outlet(site.clock, self.channel.cut)
+        self.registerProducer(outlet, True)
+        return outlet
 
     def _internal(self, site: ApiSite, failure: Failure) -> Reply:
         """Log a fault of ours, and say no more than that there was one."""
