@@ -13,6 +13,7 @@ from vsmgate.api.stream import STALLED
 pytestmark = pytest.mark.criterion("S-10")
 
 ASK = b"GET /openapi.json HTTP/1.1\r\nHost: h\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
 class Full(StringTransport):

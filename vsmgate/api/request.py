@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.http import HTTPChannel, Request
 
 from vsmgate.api.call import ANYBODY, Call
 from vsmgate.api.problem import problem_reply
@@ -56,9 +56,11 @@ class ApiRequest(Request):
     _gone = False
     _work: Deferred[None] | None = None
 
-    def __init__(self, channel: ApiChannel, queued: object) -> None:
-        # Nobody here reads forms, and reading a small one that is made for it takes seconds.
-        super().__init__(channel, queued, parsePOSTFormSubmission=False)
+    def __init__(
+        self, channel: HTTPChannel, queued: object = False, parsePOSTFormSubmission: bool = False
+    ) -> None:
+        # Nobody here reads forms, and a small one can be made to take seconds.
+        super().__init__(channel, queued, parsePOSTFormSubmission)
 
     def gotLength(self, length: int | None) -> None:
         """Make room for a body (the channel refused a too long one)."""
