@@ -52,6 +52,7 @@ class ApiRequest(Request):
     began = 0.0
     streams = False  #: whether the answer goes on until it is cancelled
 
+    _counted = False  #: whether it is one of its user's calls that are under way
     _received = 0
     _gone = False
     _work: Deferred[None] | None = None
@@ -93,14 +94,25 @@ class ApiRequest(Request):
         if self._work is not None:
             self._work.cancel()
 
+    def finish(self) -> None:
+        """Be done; the next request may begin before this returns."""
+        self._leave()
+        super().finish()
+
     def connectionLost(self, reason: Failure) -> None:
         """Cancel the handler: nobody waits for its answer."""
         self._gone = True
+        self._leave()
         if self._work is not None and not self.finished:
             self.code = _HUNG_UP
             self.channel.factory.log(self)
             self._work.cancel()
         super().connectionLost(reason)
+
+    def _leave(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.channel.factory.left(self.subject)
 
     async def _answer(self, site: ApiSite) -> None:
         """Find the route and run it; any failure becomes a reply."""
@@ -152,6 +164,9 @@ class ApiRequest(Request):
 
     async def _allowed(self, site: ApiSite, call: Call) -> Reply | Stream:
         assert self.route is not None
+        if self.subject:
+            site.enter(self.subject)
+            self._counted = True
         if self.route.administrator and not site.desk.administers(call.identity):
             raise Forbidden("This is for administrators of the gateway.")
         return await self.route.handler(call)
