@@ -390,6 +390,9 @@ class IJobStore(Interface):
         An earlier call for the subject is replaced, a later one stays.
         """
 
+    async def lift(subject: str) -> bool:
+        """Take a subject's revocation back; tell whether there was one."""
+
     async def revocations() -> Mapping[str, float]:
         """Return subject -> the last moment until which what it was given is not good."""
 

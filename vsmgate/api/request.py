@@ -52,7 +52,7 @@ class ApiRequest(Request):
     began = 0.0
     streams = False  #: whether the answer goes on until it is cancelled
 
-    _counted = False  #: whether it is one of its user's calls that are under way
+    _counted = False
     _received = 0
     _gone = False
     _work: Deferred[None] | None = None
@@ -86,8 +86,8 @@ class ApiRequest(Request):
         site = self.channel.factory
         self.began = site.clock.seconds()
         self.request_id = site.request_id(self)
-        work = self._work = Deferred.fromCoroutine(self._answer(site))
-        work.addErrback(lambda failure: site.fault(failure, self.request_id))
+        self._work = Deferred.fromCoroutine(self._answer(site))
+        self._work.addErrback(site.fault, self.request_id)
 
     def cancel(self) -> None:
         """Give the handler up; a client that is still there reads 503."""
@@ -110,7 +110,7 @@ class ApiRequest(Request):
         super().connectionLost(reason)
 
     def _leave(self) -> None:
-        if self._counted:
+        if self._counted:  # it is one of its user's calls under way
             self._counted = False
             self.channel.factory.left(self.subject)
 
@@ -152,11 +152,10 @@ class ApiRequest(Request):
         try:
             reply = await self._allowed(site, call)
             outcome = "ok"
-        except GatewayError as error:
-            outcome = error.code
+        except CancelledError:
             raise
-        except Exception:
-            outcome = GatewayError.code
+        except Exception as error:
+            outcome = (error if isinstance(error, GatewayError) else GatewayError).code
             raise
         finally:
             self._record(site, self.route, call, outcome)
@@ -172,16 +171,16 @@ class ApiRequest(Request):
         return await self.route.handler(call)
 
     def _record(self, site: ApiSite, route: Route, call: Call, outcome: str) -> None:
-        details = dict(call.details)
+        job = call.details.pop("job", call.arguments.get("job_id", ""))
         site.door.audit.record(
             route.action,
             outcome=outcome,
             subject=call.identity.subject,
             authenticator=call.identity.authenticator,
-            job=str(details.pop("job", call.arguments.get("job_id", ""))),
+            job=str(job).lower(),  # as `Call.job_id` reads it, so that it can be searched for
             peer=self.peer,
             request_id=self.request_id,
-            **details,
+            **call.details,
         )
 
     def _options(self, site: ApiSite, path: str) -> Reply:
@@ -219,10 +218,9 @@ class ApiRequest(Request):
         return None if value is None else value.decode("latin-1")
 
     async def _respond(self, site: ApiSite, reply: Reply) -> None:
-        """Write the reply, and finish once the connection has room again.
+        """Write the reply, if the client is there, and finish once the connection has room.
 
-        Only then comes the next request: who asks and does not read must not make answers
-        pile up. The client may be gone by now.
+        Only then comes the next request: answers that nobody reads must not pile up.
         """
         if self._gone or self.finished:
             return

@@ -55,6 +55,7 @@ class Administration:
         self._aged = aged
         self._wall = wall
         self.revoke = revocations.revoke
+        self.lift = revocations.lift
         self.revocations = revocations.all
 
     async def page(
