@@ -56,6 +56,7 @@ __all__ = [
     "IRevocable",
     "ISettingsChecker",
     "ITargets",
+    "IUsecaseCheck",
     "IUsecaseSource",
     "IUsecaseSourceFactory",
 ]
@@ -225,6 +226,19 @@ class IEngineCheck(Interface):
 
         Told to the operator: it may name paths and addresses, never secrets. It starts no
         job and leaves nothing behind; a failure with `EngineError` is told too.
+        """
+
+
+class IUsecaseCheck(Interface):
+    """Provided by a launcher whose use cases name things that are at the engine.
+
+    ``vsmgate check FILE --engines`` asks it after `IEngineCheck`, where that found nothing.
+    """
+
+    async def check_usecases(plans: Sequence[tuple[Usecase, Any]]) -> Sequence[str]:
+        """Return what would keep these use cases, with their plans, from running.
+
+        As `IEngineCheck.check_engine` does.
         """
 
 
