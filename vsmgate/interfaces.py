@@ -56,6 +56,7 @@ __all__ = [
     "IRevocable",
     "ISettingsChecker",
     "ITargets",
+    "IUsecaseCheck",
     "IUsecaseSource",
     "IUsecaseSourceFactory",
 ]
@@ -228,6 +229,19 @@ class IEngineCheck(Interface):
         """
 
 
+class IUsecaseCheck(Interface):
+    """Provided by a launcher whose use cases name things that are at the engine.
+
+    ``vsmgate check FILE --engines`` asks it after `IEngineCheck`, where that found nothing.
+    """
+
+    async def check_usecases(plans: Sequence[tuple[Usecase, Any]]) -> Sequence[str]:
+        """Return what would keep these use cases, with their plans, from running.
+
+        As `IEngineCheck.check_engine` does.
+        """
+
+
 class IAuthenticatorFactory(IPluginFactory):
     """Makes authenticators."""
 
@@ -389,6 +403,9 @@ class IJobStore(Interface):
 
         An earlier call for the subject is replaced, a later one stays.
         """
+
+    async def lift(subject: str) -> bool:
+        """Take a subject's revocation back; tell whether there was one."""
 
     async def revocations() -> Mapping[str, float]:
         """Return subject -> the last moment until which what it was given is not good."""

@@ -112,6 +112,9 @@ class SqlStore:
     async def revoke(self, subject: str, at: float) -> None:
         await self._database.write(revoking.revoke, subject, at)
 
+    async def lift(self, subject: str) -> bool:
+        return await self._database.write(revoking.lift, subject)
+
     async def revocations(self) -> Mapping[str, float]:
         return await self._database.read(revoking.revocations)
 
