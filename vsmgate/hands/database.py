@@ -101,7 +101,7 @@ class Database:
     ) -> None:
         self._reactor = reactor
         self._patience = patience
-        self._path = Path(url.database or "")
+        self.path = Path(url.database or "")
         self._writer = _Lane("store-writer", url, 1, patience, writes=True)
         self._readers = _Lane("store-reader", url, readers, patience, writes=False)
         self._opened = False
@@ -148,7 +148,7 @@ class Database:
 
     def _write(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Write, unless nobody would ever read it: into a file that lost its name."""
-        if _identity(self._path) != self._file:
+        if _identity(self.path) != self._file:
             raise StoreUnavailable(
                 "The job store's file was removed or replaced while the gateway ran: put it"
                 " back, or restart the gateway to begin with the new one."
@@ -171,13 +171,13 @@ class Database:
 
     def _make_ready(self, prepare: Callable[[Connection], None]) -> None:
         try:
-            _make_private(self._path)
+            _make_private(self.path)
             self._writer.transact(_check)
             self._writer.transact(prepare)
-            self._file = _identity(self._path)
+            self._file = _identity(self.path)
         except OSError as error:
             detail = f"cannot be opened: {(error.strerror or str(error)).lower()}"
-            raise ConfigError(str(self._path), [Problem("store.url", detail)]) from error
+            raise ConfigError(str(self.path), [Problem("store.url", detail)]) from error
         except (DBAPIError, sqlite3.Error) as error:
             native = _native(error)
             if isinstance(native, _OURS) or _primary_code(native) in _PASSING:
@@ -186,7 +186,7 @@ class Database:
                 f"cannot be used: {native}. Restore the file from a backup, or move it"
                 " (and its -wal and -shm files) away to begin with an empty store"
             )
-            raise ConfigError(str(self._path), [Problem("store.url", detail)]) from error
+            raise ConfigError(str(self.path), [Problem("store.url", detail)]) from error
 
     async def _run(self, lane: _Lane, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         if not self._opened:
