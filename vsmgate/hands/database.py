@@ -27,9 +27,9 @@ from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from vsmgate.errors import ConfigError, Problem, StoreUnavailable
+from vsmgate.hands.threads import OwnThreads
 
 __all__ = ["Database"]
 
@@ -67,7 +67,7 @@ class _Lane:
         self._name = name
 
     def start(self) -> None:
-        self.pool = ThreadPool(0, self._threads, self._name)
+        self.pool = OwnThreads(self._name, self._threads)
         self.engine = create_engine(
             self._url,
             connect_args={"timeout": self._patience, "check_same_thread": False},
