@@ -55,6 +55,7 @@ __all__ = [
     "IPluginFactory",
     "IRevocable",
     "ISettingsChecker",
+    "ISingleMaster",
     "ITargets",
     "IUsecaseCheck",
     "IUsecaseSource",
@@ -415,3 +416,9 @@ class IJobStore(Interface):
 
         Fails with `vsmgate.errors.Unauthenticated` when there is none, or it expired.
         """
+
+
+class ISingleMaster(Interface):
+    """Provided by a job store that one master at a time may use."""
+
+    lock: Path = Attribute("The file that a master locks while it runs.")
