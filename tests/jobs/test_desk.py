@@ -82,6 +82,10 @@ def test_the_relay_is_told_where_to_dial(house: House) -> None:
     job = house.start()
     with pytest.raises(JobNotReady):
         house.result(house.access.admit(job.id, "renderer", bearer("alice")))
+    house.launcher.run(job.id)
+    house.pass_time(1)
+    with pytest.raises(JobNotReady, match="running"):  # it has an address, and did not answer yet
+        house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     make_ready(house, job)
     target = house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     assert (target.endpoint.port, target.identity) == (5000, ALICE)

@@ -34,6 +34,9 @@ def test_from_request_to_the_end(house: House) -> None:
     assert over.state is State.STOPPED
     assert over.reason == Reason("completed", "Done.")
     assert house.book.get(job.id) is None
+    house.launcher.calls.clear()
+    house.pass_time(30)
+    assert not house.launcher.calls  # an engine without jobs is left alone
 
 
 def test_a_refused_job_says_why_and_is_kept(house: House) -> None:
@@ -133,6 +136,16 @@ def test_a_job_is_lost_only_after_repeated_answers(make_house: Callable[..., Hou
     del house.engine[job.id]
     house.pass_time(60)
     assert house.get(job).state is State.LOST
+
+
+def test_so_many_polls_in_a_row_must_not_know_a_job(make_house: Callable[..., House]) -> None:
+    house = make_house(lost_after=3, lost_grace=0.1)
+    job = make_ready(house, house.start())
+    del house.engine[job.id]
+    house.launcher.calls.clear()
+    house.pass_time(30)
+    assert house.get(job).state is State.LOST
+    assert [call[0] for call in house.launcher.calls].count("poll") == 3
 
 
 def test_many_jobs_cost_one_poll_a_tick(house: House) -> None:
