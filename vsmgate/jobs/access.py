@@ -172,9 +172,7 @@ class Access:
         secret = self._secrets.of(job_id) if self._secrets and spec.secret else None
         return Target(job, service, spec, endpoint, identity, rule, secret, right)
 
-    async def _admitted(
-        self, job_id: str, service: str, credential: Credential | None
-    ) -> Identity:
+    async def _admitted(self, job_id: str, service: str, credential: Credential | None) -> Identity:
         if credential is None:
             known = self._book.get(job_id)
             if known is None or not known.usecase.tokenless:
