@@ -124,7 +124,7 @@ class House:
         self.launcher = ScriptedLauncher(self.engine)
         self.spare = ScriptedLauncher(self.spare_engine)
 
-        drivers = drivers_of(
+        self.drivers = drivers = drivers_of(
             {"engine": self.launcher, "spare": self.spare},
             lambda job: None,
             self.book,

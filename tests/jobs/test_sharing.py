@@ -123,13 +123,15 @@ def test_revoking() -> None:
 
 
 def test_an_invitation_gives_each_one_grant_while_there_are_uses() -> None:
-    shared = sharing.invited(job(), link(uses=2), NOW)
+    other = Invitation("i9", "e" * 64, Right.VIEW, NOW, NOW + 10, 1)
+    shared = sharing.invited(job(invitations=(other,)), link(uses=2), NOW)
     one = sharing.redeemed(shared, DIGEST, "bob", "g1", NOW)
     assert one.grants == (Grant("g1", Right.VIEW, NOW, "bob", invitation="i0"),)
-    assert one.invitations[0].redeemed == ("bob",)
+    assert one.invitations[0] is other
+    assert one.invitations[1].redeemed == ("bob",)
     assert sharing.redeemed(one, DIGEST, "bob", "g2", NOW) is one
     two = sharing.redeemed(one, DIGEST, "eve", "g3", NOW)
-    assert two.invitations[0].redeemed == ("bob", "eve")
+    assert two.invitations[1].redeemed == ("bob", "eve")
     assert sharing.redeemed(two, DIGEST, "eve", "g4", NOW) is two  # used up, and hers
     with pytest.raises(NoSuchInvitation):
         sharing.redeemed(two, DIGEST, "dan", "g5", NOW)

@@ -176,6 +176,7 @@ def test_an_open_breaker_lets_one_question_through_at_a_time(house: House) -> No
         with pytest.raises(EngineUnreachable):
             house.result(line.query(lambda: house.launcher.find(["x"])))
     assert line.open
+    assert 0.0 < line.pause() <= LONGEST
     house.clock.advance(LONGEST + 1)
     house.launcher.fault = None
     house.launcher.hold()
