@@ -522,6 +522,16 @@ def test_an_answer_without_end_may_be_idle_for_so_long_only() -> None:
     assert made.clock.getDelayedCalls() == []
 
 
+def test_who_reads_nothing_of_an_answer_is_dropped_sooner() -> None:
+    made = rig(web(idle_timeout=600.0), stall_timeout=20.0)
+    client, service = exchange(made, plain(f"{PLACE}/"))
+    client.dataBuffer = b"data: 1"  # what Twisted's transport keeps for a slow reader
+    service.send(b"HTTP/1.1 200 OK\r\n\r\ndata: 1")
+    made.clock.pump([5.0] * 8)
+    assert client.aborted
+    assert service.aborted
+
+
 def test_a_client_that_stays_after_its_answer_is_dropped() -> None:
     made = rig()
     client, service = exchange(made, plain(f"{PLACE}/"))
