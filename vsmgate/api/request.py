@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ApiRequest"]
 
 #: RFC 6750 section 2.1.
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.ASCII | re.IGNORECASE)
+_BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*) *", re.ASCII)
 
 #: What the access line says when the client did not wait for an answer.
 _HUNG_UP = 499
