@@ -80,12 +80,14 @@ def slurm(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
 
 @pytest.fixture
 def slurm_rest(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
-    """The same through a real slurmrestd."""
+    """The same through a real slurmrestd, by the newest API that it has."""
     from twisted.internet import reactor
 
     token = tmp_path / "token"
     token.write_text(f"SLURM_JWT={_slurm_here.token()}\n")
-    rest = RestSettings(_slurm_here.start_rest(), "root", str(token), "v0.0.38", allow_http=True)
+    url = _slurm_here.start_rest()
+    newest = _slurm_here.rest_versions[-1]
+    rest = RestSettings(url, "root", str(token), newest, allow_http=True)
     rig = SlurmRig(reactor, _slurm_here, tmp_path, rest)
     try:
         yield rig

@@ -95,15 +95,20 @@ async def test_a_job_without_room_waits_and_says_why(slurm: SlurmRig) -> None:
 
 @deferred
 async def test_what_can_never_run_says_so(slurm: SlurmRig) -> None:
-    ref = await slurm.launcher.submit(slurm.launch(nodes=5))
+    slurm.cluster.ask("scontrol update partitionname=prod maxnodes=1")
+    try:
+        ref = await slurm.launcher.submit(slurm.launch(nodes=2))
 
-    async def told() -> object:
-        seen = (await slurm.launcher.poll([ref]))[ref]
-        return seen if seen.reason and seen.reason.code == "impossible_resources" else None
+        async def told() -> object:
+            seen = (await slurm.launcher.poll([ref]))[ref]
+            return seen if seen.reason and seen.reason.code == "impossible_resources" else None
 
-    seen = await slurm.eventually(told)
+        seen = await slurm.eventually(told)
+    finally:
+        slurm.cluster.ask("scontrol update partitionname=prod maxnodes=unlimited")
     assert seen.phase is Phase.QUEUED
     assert "waits for ever" in seen.reason.message
+    assert seen.reason.native == "PartitionNodeLimit"
     held = await slurm.launcher.submit(slurm.launch(options=["--begin=now+1hour"]))
     assert (await slurm.launcher.poll([held]))[held].phase is Phase.QUEUED
 
