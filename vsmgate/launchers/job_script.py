@@ -193,7 +193,7 @@ def _fresh(place: Place) -> str:
     """Return a line about what is there before the script runs."""
     if place.folder is None:
         return 'rm -rf -- "$folder" || exit 90  # of an earlier run'
-    return 'chmod -- o= "$folder.log"  # Slurm made it' if place.shared else ":"
+    return 'chmod 640 -- "$folder.log"  # Slurm made it' if place.shared else ":"
 
 
 def _service(
