@@ -71,10 +71,13 @@ def slurm(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
 
 @pytest.fixture
 def slurm_rest(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
-    """The same through a real slurmrestd."""
+    """The same through a real slurmrestd, by the newest API that it has."""
     token = tmp_path / "token"
-    token.write_text(f"SLURM_JWT={_slurm_here.token()}\n")
-    rest = RestSettings(_slurm_here.start_rest(), "root", str(token), "v0.0.38", allow_http=True)
+    token.write_text(f"SLURM_JWT={_slurm_here.token()}
+")
+    url = _slurm_here.start_rest()
+    newest = _slurm_here.rest_versions[-1]
+    rest = RestSettings(url, "root", str(token), newest, allow_http=True)
     yield from used(SlurmRig, _slurm_here, tmp_path, rest)
 
 
