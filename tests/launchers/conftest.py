@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from twisted.internet.defer import Deferred
 from tests.e2e.conftest import make_gateway
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.ecs_site import KEYS, EcsSite
+from tests.launchers.kubernetes_real import KUBECONFIG, RealCluster
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
@@ -20,7 +23,7 @@ from vsmgate.launchers.slurm_settings import RestSettings
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster
 
-__all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm", "slurm_rest"]
+__all__ = ["ecs", "kubernetes", "kubernetes_real", "local", "make_gateway", "slurm", "slurm_rest"]
 __all__ += ["unicore", "unicore_site"]
 
 
@@ -126,6 +129,22 @@ def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
     from twisted.internet import reactor
 
     rig = KubernetesRig(reactor, tmp_path)
+    try:
+        yield rig
+    finally:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
+
+
+@pytest.fixture
+def kubernetes_real(tmp_path: Path) -> Iterator[KubernetesRig]:
+    """The same with a real API server, where there is one."""
+    from twisted.internet import reactor
+
+    if KUBECONFIG not in os.environ:
+        pytest.skip(f"{KUBECONFIG} names no API server")
+    cluster = RealCluster(reactor, tmp_path / "pods", time.time, {"example/test": ()})
+    pytest_twisted.blockon(Deferred.fromCoroutine(cluster.begin()))
+    rig = KubernetesRig(reactor, tmp_path, cluster)
     try:
         yield rig
     finally:

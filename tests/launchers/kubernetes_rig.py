@@ -55,11 +55,11 @@ def launch_of(
 class KubernetesRig:
     """A launcher on a simulated cluster, whose pods are real processes."""
 
-    def __init__(self, reactor: Any, folder: Path, **cluster: Any) -> None:
+    def __init__(self, reactor: Any, folder: Path, real: Any = None, **cluster: Any) -> None:
         self.reactor = reactor
         self.folder = folder
         self.nudges = 0
-        self.cluster = Cluster(
+        self.cluster = real or Cluster(
             reactor,
             folder / "pods",
             time.time,
