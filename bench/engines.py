@@ -198,7 +198,8 @@ async def driver_case(reactor: Any, folder: Path, count: int) -> Case:
 async def real_cases(reactor: Any, cluster: SlurmCluster, folder: Path, count: int) -> list[Case]:
     """Return looks at jobs that wait in a real Slurm, both ways."""
     token = str(write_token(cluster))
-    rest = RestSettings(cluster.start_rest(), "root", token, "v0.0.38", allow_http=True)
+    url = cluster.start_rest()
+    rest = RestSettings(url, "root", token, cluster.rest_versions[-1], allow_http=True)
     by_commands = launcher_of(reactor, folder, conf=str(cluster.conf))
     by_rest = launcher_of(reactor, folder, rest=rest)
     refs = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import alsoProvides, implementer
@@ -14,7 +15,8 @@ from zope.interface import alsoProvides, implementer
 from vsmgate.draft import Part
 from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError, EngineUnreachable, Problem
-from vsmgate.interfaces import Context, IEngineCheck, ILauncher
+from vsmgate.interfaces import Context, IEngineCheck, ILauncher, IUsecaseCheck
+from vsmgate.model import Service, Usecase
 from vsmgate.testing.launchers import ScriptedLauncher
 
 
@@ -28,8 +30,13 @@ class Checked(ScriptedLauncher):
         return self._said
 
 
+class Plan(Struct):
+    size: int
+
+
 class Factory:
     kind = "scripted"
+    plan = Plan
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -50,9 +57,11 @@ def parts(tmp_path: Path, **launchers: Any) -> dict[str, Part]:
     }
 
 
-def tried(clock: Clock, launchers: dict[str, Part]) -> dict[str, Sequence[str]]:
+def tried(
+    clock: Clock, launchers: dict[str, Part], usecases: Sequence[Usecase] = ()
+) -> dict[str, Sequence[str]]:
     async def work() -> dict[str, Sequence[str]]:
-        return {name: said async for name, said in try_engines(launchers, 5.0, clock)}
+        return {name: said async for name, said in try_engines(launchers, 5.0, clock, usecases)}
 
     result: list[dict[str, Sequence[str]]] = []
     Deferred.fromCoroutine(work()).addCallback(result.append)
@@ -112,3 +121,22 @@ def test_a_launcher_without_all_its_verbs_is_told_so(tmp_path: Path) -> None:
     alsoProvides(begun := Begun(), ILauncher)
     (said,) = tried(Clock(), parts(tmp_path, x=begun))["x"]
     assert "ILauncher.poll(refs) attribute was not provided" in said
+
+
+def test_use_cases_are_looked_at_where_they_may_run(tmp_path: Path) -> None:
+    @implementer(IUsecaseCheck)
+    class Reader(Checked):
+        async def check_usecases(self, plans: Sequence[tuple[Usecase, Any]]) -> Sequence[str]:
+            return [f"{usecase.name} on {usecase.launcher}: {plan.size}" for usecase, plan in plans]
+
+    launch = {"scripted": {"size": 3}}
+    usecases = [
+        Usecase("one", "first", {"s": Service()}, launch),
+        Usecase("two", "second", {"s": Service()}, launch, fallbacks=("first",)),
+    ]
+    launchers = parts(tmp_path, first=Reader([]), second=Reader(["It is down."]), third=Reader([]))
+    assert tried(Clock(), launchers, usecases) == {
+        "first": ["one on first: 3", "two on first: 3"],
+        "second": ["It is down."],
+        "third": [],
+    }

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorCore
 from vsmgate.config import Config
 from vsmgate.draft import Errors, Part, draft, read_plan
 from vsmgate.errors import ConfigError, EngineRefused, Problem
-from vsmgate.interfaces import IAuthenticator, IJobStore, ILauncher, ITargets
+from vsmgate.hands.lockfile import LockFile
+from vsmgate.interfaces import IAuthenticator, IJobStore, ILauncher, ISingleMaster, ITargets
 from vsmgate.model import Job, Usecase
 from vsmgate.plugins import Registry
 from vsmgate.targets import REMOTE, TargetRule, read_targets
@@ -27,6 +28,7 @@ class Assembly:
     ``nudges``: launcher's name -> what to call when its engine has news; whoever polls
     the engines puts it there. ``rules``: launcher's name -> where its jobs' services may be
     dialled. A relay by itself has neither launchers nor use cases, but their rules.
+    ``locks``: what the process must have for itself while it runs.
     """
 
     store: IJobStore
@@ -36,6 +38,7 @@ class Assembly:
     factories: Mapping[str, Any]
     rules: Mapping[str, TargetRule]
     nudges: dict[str, Callable[[], None]] = field(default_factory=dict)
+    locks: Sequence[LockFile] = ()
 
     def plan(self, job: Job) -> Any:
         """Return the plan for ``job``, out of its own copy of the use case.
@@ -93,6 +96,10 @@ def assemble(
     launchers = make(drafted.launchers if master else {})
     authenticators = make(drafted.authenticators)
     errors.done()
+    roles = [role for role in ("master", "relay") if config.role in (role, "all")]
+    locks = [LockFile(state_dir / f"{role}.lock") for role in roles]
+    if master and ISingleMaster.providedBy(store["store"]):
+        locks.append(LockFile(store["store"].lock, "job store", "store.url"))
     return Assembly(
         store["store"],
         launchers,
@@ -101,6 +108,7 @@ def assemble(
         {name: drafted.launchers[name].factory for name in launchers},
         {n: _rule(part, config.launchers[n].targets) for n, part in drafted.launchers.items()},
         nudges,
+        locks,
     )
 
 

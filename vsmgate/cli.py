@@ -88,7 +88,8 @@ def _try_engines(drafted: Draft, timeout: float, heard: Sequence[LogEvent]) -> N
     async def work(reactor: Any) -> None:
         failed = False
         click.echo("  engines")
-        async for name, problems in try_engines(drafted.launchers, timeout, reactor):
+        usecases = drafted.usecases.values()
+        async for name, problems in try_engines(drafted.launchers, timeout, reactor, usecases):
             failed |= bool(problems)
             for said in problems or ("ok",):
                 click.echo(f"    {name:<14}{said}")

@@ -49,7 +49,8 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ``allowed_origins``: exact origins (``https://vis.example.org``) whose pages may call
     it. ``open_metrics``: serve ``/metrics`` without a token. ``head_timeout``: for a whole
     request head, and for TLS before it. ``max_unauthenticated``: connections at a time that
-    have not shown a good token yet, of all addresses, and of one.
+    have not shown a good token yet, of all addresses, and of one. ``max_calls_per_user``: calls
+    of one user that are answered at a time.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +61,7 @@ class MasterConfig(Struct, frozen=True, forbid_unknown_fields=True):
     head_timeout: Seconds = 8.0
     max_unauthenticated: Count = 2048
     max_unauthenticated_per_address: Count = 256
+    max_calls_per_user: Count = 128
     trusted_proxies: tuple[str, ...] = ()
     tls: TlsConfig | None = None
 

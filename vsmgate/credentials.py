@@ -48,7 +48,7 @@ SESSION_COOKIE = "vsmgate_session"
 _PARAMETERS = ("ticket", "token")
 
 # RFC 6750 section 2.1, credentials = "Bearer" 1*SP b64token; the scheme in any case.
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
+_BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)", re.ASCII)
 
 
 @dataclass(frozen=True)

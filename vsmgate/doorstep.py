@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 
 from vsmgate.errors import QuotaExceeded, Unavailable
@@ -19,6 +20,7 @@ __all__ = ["Doorstep", "neighbourhood"]
 RETRY_AFTER = 5
 
 
+@lru_cache(4096)
 def neighbourhood(address: str) -> str:
     """Return what counts as one address: an IPv6 network of /64 is one subscriber's."""
     try:

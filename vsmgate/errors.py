@@ -39,6 +39,7 @@ __all__ = [
     "NoSuchGrant",
     "NoSuchInvitation",
     "NoSuchJob",
+    "NoSuchRevocation",
     "NoSuchService",
     "NoSuchUsecase",
     "OriginRefused",
@@ -179,6 +180,13 @@ class NoSuchInvitation(NotFound):
 
     def __init__(self) -> None:
         super().__init__("The invitation is unknown, used up or over: ask for a new one.")
+
+
+class NoSuchRevocation(NotFound):
+    """Nothing that the subject was given is revoked."""
+
+    code = "no_such_revocation"
+    title = "No such revocation"
 
 
 class NoSuchService(NotFound):

@@ -29,7 +29,6 @@ from vsmgate.guard import Guard
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.dialling import Dialler
 from vsmgate.hands.keyfile import key_in
-from vsmgate.hands.lockfile import LockFile
 from vsmgate.hands.place_locks import PlaceLocks
 from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs.access import Access
@@ -88,11 +87,7 @@ class Gateway(MultiService):
         master, relay = config.role != "relay", config.role != "master"
         # With workers the relays, and so their news of jobs, are in other processes.
         alone = config.role == "all" and config.relay.workers == 1
-        self._locks = [
-            LockFile(state_dir / f"{role}.lock")
-            for role, here in (("master", master), ("relay", relay))
-            if here and not self._is_worker
-        ]
+        self._locks = () if self._is_worker else assembly.locks
         self._book = JobBook(assembly.store)
         jobs = config.jobs
         quota = quota_of(jobs)

@@ -73,8 +73,8 @@ class Invitation(Struct, frozen=True, omit_defaults=True):
     barred: tuple[str, ...] = ()
 
     def current(self, now: float) -> bool:
-        """Whether it has neither expired nor been used up."""
-        return now < self.expires_at and len(self.redeemed) < self.uses
+        """Whether it has not expired."""
+        return now < self.expires_at
 
 
 class Visitor(Struct, frozen=True):

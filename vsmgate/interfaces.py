@@ -55,7 +55,9 @@ __all__ = [
     "IPluginFactory",
     "IRevocable",
     "ISettingsChecker",
+    "ISingleMaster",
     "ITargets",
+    "IUsecaseCheck",
     "IUsecaseSource",
     "IUsecaseSourceFactory",
 ]
@@ -228,6 +230,19 @@ class IEngineCheck(Interface):
         """
 
 
+class IUsecaseCheck(Interface):
+    """Provided by a launcher whose use cases name things that are at the engine.
+
+    ``vsmgate check FILE --engines`` asks it after `IEngineCheck`, where that found nothing.
+    """
+
+    async def check_usecases(plans: Sequence[tuple[Usecase, Any]]) -> Sequence[str]:
+        """Return what would keep these use cases, with their plans, from running.
+
+        As `IEngineCheck.check_engine` does.
+        """
+
+
 class IAuthenticatorFactory(IPluginFactory):
     """Makes authenticators."""
 
@@ -390,6 +405,9 @@ class IJobStore(Interface):
         An earlier call for the subject is replaced, a later one stays.
         """
 
+    async def lift(subject: str) -> bool:
+        """Take a subject's revocation back; tell whether there was one."""
+
     async def revocations() -> Mapping[str, float]:
         """Return subject -> the last moment until which what it was given is not good."""
 
@@ -398,3 +416,9 @@ class IJobStore(Interface):
 
         Fails with `vsmgate.errors.Unauthenticated` when there is none, or it expired.
         """
+
+
+class ISingleMaster(Interface):
+    """Provided by a job store that one master at a time may use."""
+
+    lock: Path = Attribute("The file that a master locks while it runs.")

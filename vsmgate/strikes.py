@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from vsmgate.doorstep import neighbourhood
 from vsmgate.errors import TooManyFailures
@@ -24,6 +25,7 @@ _MINUTE = 60.0
 _MOST = 10_000
 
 
+@lru_cache(4096)
 def network_of(address: str) -> str:
     """Return what of ``address`` is counted as one: IPv4 whole, IPv6 by its /64.
 

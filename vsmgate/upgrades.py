@@ -45,7 +45,7 @@ def upgrade_of(head: RequestHead) -> Upgrade | None:
     if origin is not None and not origin:
         raise BadRequest("The Origin header is empty.")
     asked = head.has("Connection", "upgrade")
-    mentioned = any(name.lower().startswith("sec-websocket-") for name, _ in head.headers)
+    mentioned = any(name.startswith("sec-websocket-") for name in head.by_name)
     if not (asked or mentioned or head.all("Upgrade")):
         return None
     if head.method != "GET":

@@ -151,6 +151,9 @@ class FakeAdministration:
         self._desk.asked.append(("revoke", subject))
         return 1_000.5
 
+    async def lift(self, subject: str) -> None:
+        self._desk.asked.append(("lift", subject))
+
     def revocations(self) -> Mapping[str, float]:
         return {"eve": 900.0}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import Recorded
 from vsmgate.api.service import ApiService
@@ -130,6 +131,10 @@ def test_sharing_is_recorded_with_whom_and_without_the_link(guarded: Any, audit:
     assert (to_all["to_group"], "to" in to_all) == ("lab", False)
     made = guarded.ask("POST", f"/v1/jobs/{job.id}/invitations", {"right": "control"})
     secret = made.json["invitation"]
+    (invited,) = audit("invite")
+    assert (to_one["grant"], invited["invitation"]) == ("g0", "i0")
+    guarded.ask("DELETE", f"/v1/jobs/{job.id}/invitations/i1")
+    assert audit("withdraw_invitation")[0]["invitation"] == "i1"
     for shown in (secret, f"{job.id}.guess"):
         body = {"invitation": shown}
         guarded.ask("POST", "/v1/invitations/redeem", body, token="bob-token")
@@ -137,3 +142,31 @@ def test_sharing_is_recorded_with_whom_and_without_the_link(guarded: Any, audit:
     assert (followed["outcome"], followed["job"], followed["subject"]) == ("ok", job.id, "bob")
     assert guessed["outcome"] == "no_such_invitation"
     assert secret.partition(".")[2] not in str(audit.entries)
+
+
+@pytest.mark.criterion("S-31")
+def test_no_way_of_writing_an_id_hides_a_job(guarded: Any, audit: Recorded) -> None:
+    job = guarded.job()
+    guarded.ask("DELETE", f"/v1/jobs/{job.id.upper()}")
+    (stopped,) = audit("stop")
+    assert (stopped["outcome"], stopped["job"]) == ("ok", job.id)
+    other = guarded.job(id="k" * 26)
+    assert guarded.ask("DELETE", f"/v1/jobs/%E2%84%AA{'k' * 25}").status == 404, "a Kelvin sign"
+    assert guarded.desk.jobs[other.id] is other
+
+
+@pytest.mark.criterion("S-31")
+def test_who_hangs_up_is_recorded_as_such(guarded: Any, audit: Recorded) -> None:
+    class Slow:
+        async def start(self, *_: Any, **__: Any) -> Any:
+            await Deferred()
+
+    guarded.desk.start = Slow().start
+    wire = guarded.wire()
+    wire.send(
+        b"POST /start HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ann-token\r\n"
+        b"Content-Length: 18\r\n\r\n" + b'{"usecase":"demo"}'
+    )
+    wire.hang_up()
+    (start,) = audit("start")
+    assert (start["outcome"], start["subject"], start["usecase"]) == ("cancelled", "ann", "demo")

@@ -100,3 +100,21 @@ async def be_stopped(gateway: Gateway, url: str, job_id: str) -> None:
         await asyncio.wait_for(socket.wait_closed(), PATIENCE)
         assert socket.close_code == 4410
         assert "stopped it" in (socket.close_reason or "")
+
+
+def test_a_second_master_on_the_same_store_is_refused(
+    make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    named = 'kind = "sql"\nurl = "sqlite:///jobs.sqlite3"'
+    site.config.write_text(site.config.read_text().replace('kind = "sql"', named))
+    gateway = make_gateway(*site.options)
+    (tmp_path / "other").mkdir()
+    second = Gateway(tmp_path / "other" / "state", *site.options)
+    try:
+        with pytest.raises(
+            pytest.fail.Exception, match=rf"store\.url: .*\(pid {gateway.pid}\) uses this job store"
+        ):
+            second.start()
+    finally:
+        second.close()

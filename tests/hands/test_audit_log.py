@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from vsmgate.audit import Entry, Tally, line_of
 from vsmgate.errors import ConfigError
 from vsmgate.hands.audit_log import AuditLog
+from vsmgate.hands.threads import OwnThreads
 
 
 class Seconds:
@@ -34,9 +36,28 @@ def seconds() -> Seconds:
     return Seconds()
 
 
+class AtOnce(OwnThreads):
+    """Makes the calls in the thread that asks for them, unless the disk hangs."""
+
+    def __init__(self) -> None:
+        super().__init__("audit")
+        self.hangs = False
+        self.waiting: list[Callable[[], object]] = []
+
+    def callInThread(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
+        self.waiting.append(lambda: call(*arguments, **named))
+        if not self.hangs:
+            self.go_on()
+
+    def go_on(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for call in waiting:
+            call()
+
+
 @pytest.fixture
 def log(tmp_path: Path, seconds: Seconds) -> Iterator[AuditLog]:
-    log = AuditLog(tmp_path / "audit.jsonl", seconds, seconds)
+    log = AuditLog(tmp_path / "audit.jsonl", seconds, seconds, AtOnce())
     log.open()
     yield log
     log.close()
@@ -101,7 +122,7 @@ def test_what_was_there_stays_and_a_moved_file_is_followed(
 ) -> None:
     path = tmp_path / "audit.jsonl"
     log.record("one")
-    again = AuditLog(path, seconds, seconds)
+    again = AuditLog(path, seconds, seconds, AtOnce())
     again.open()
     again.record("two")
     path.rename(tmp_path / "audit.jsonl.1")
@@ -116,7 +137,7 @@ def test_what_was_there_stays_and_a_moved_file_is_followed(
 
 def test_where_it_cannot_be_the_gateway_does_not_start(tmp_path: Path, seconds: Seconds) -> None:
     with pytest.raises(ConfigError, match=r"audit\.file: cannot be opened for appending: no such"):
-        AuditLog(tmp_path / "none" / "audit.jsonl", seconds, seconds).open()
+        AuditLog(tmp_path / "none" / "audit.jsonl", seconds, seconds, AtOnce()).open()
 
 
 @pytest.mark.criterion("S-19")
@@ -149,7 +170,7 @@ def write_under_a_limit(path: Path, told: Any) -> None:
     events: list[LogEvent] = []
     globalLogPublisher.addObserver(events.append)
     seconds = Seconds()
-    log = AuditLog(path, seconds, seconds)
+    log = AuditLog(path, seconds, seconds, AtOnce())
     log.open()
     for number in range(10):
         log.record("start", subject=f"user-{number}")
@@ -184,9 +205,44 @@ def test_a_full_disk_is_told_once_and_in_the_file(tmp_path: Path) -> None:
     assert good[-1]["subject"] == "late"
 
 
+def test_a_disk_that_hangs_keeps_nobody_waiting(
+    tmp_path: Path, seconds: Seconds, told: list[LogEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsmgate.hands.audit_log.MOST", 3)
+    path = tmp_path / "audit.jsonl"
+    disk = AtOnce()
+    log = AuditLog(path, seconds, seconds, disk)
+    log.open()
+    disk.hangs = True
+    for number in range(5):
+        log.record("start", subject=f"user-{number}")
+    assert lines(path) == []
+    assert [event["log_level"].name for event in told] == ["critical"]
+    disk.go_on()
+    assert [line.get("subject", line["action"]) for line in lines(path)] == [
+        "audit_gap",
+        "user-0",
+        "user-1",
+        "user-2",
+    ]
+    assert lines(path)[0]["details"] == {"count": 2}
+    log.close()
+
+
+def test_what_waits_is_written_before_the_end(tmp_path: Path, seconds: Seconds) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path, seconds, seconds)
+    log.open()
+    for number in range(100):
+        log.record("start", number=number)
+    log.close()
+    assert [line.get("details", {}).get("number", 0) for line in lines(path)] == [*range(100)]
+    assert not [t for t in threading.enumerate() if t.name.startswith("PoolThread-audit")]
+
+
 def append(path: Path, name: str) -> None:
     seconds = Seconds()
-    log = AuditLog(path, seconds, seconds)
+    log = AuditLog(path, seconds, seconds, AtOnce())
     log.open()
     for number in range(300):
         log.record("start", subject=name, number=number, filler="x" * 400)

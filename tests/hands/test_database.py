@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 def database(path: Path) -> Iterator[Database]:
     from twisted.internet import reactor
 
-    database = Database(make_url("sqlite://").set(database=str(path)), reactor, patience=0.05)
+    database = Database(make_url("sqlite://").set(database=str(path)), reactor)
     pytest_twisted.blockon(Deferred.fromCoroutine(database.open(prepare)))
     yield database
     pytest_twisted.blockon(Deferred.fromCoroutine(database.close()))
@@ -139,6 +139,32 @@ async def test_work_cancelled_before_its_turn_is_not_done(database: Database) ->
     await first
     await database.write(put, "b")
     assert await database.read(names) == ["b"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_for_its_turn_too_long_is_not_done(path: Path) -> None:
+    from twisted.internet import reactor
+
+    database = Database(make_url("sqlite://").set(database=str(path)), reactor, patience=0.05)
+    await database.open(prepare)
+    go = threading.Event()
+
+    def wait(connection: Connection, name: str) -> None:
+        assert go.wait(30)
+        put(connection, name)
+
+    first = Deferred.fromCoroutine(database.write(wait, "a"))
+    _, errors = await gather(database.write(put, name) for name in "bcd")
+    assert [(type(error), "too slow" in str(error)) for error in errors] == [
+        (StoreUnavailable, True)
+    ] * 3
+    assert not first.called  # what has begun is waited for: it will be done
+    assert await database.read(names) == []
+    go.set()
+    await first
+    await database.write(put, "e")
+    assert await database.read(names) == ["a", "e"]
+    await database.close()
 
 
 def test_the_reactors_end_stops_the_threads_when_nobody_else_does(path: Path) -> None:

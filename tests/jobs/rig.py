@@ -47,7 +47,7 @@ DEMO = Usecase(
 
 @implementer(IAuthenticator, IRevocable)
 class Names:
-    """Lets everybody in who says a known name: ``alice``, or ``alice@TIME`` of issue.
+    """Lets everybody in who says a known name: ``alice``, ``alice@ISSUED``, ``alice@ISSUED-END``.
 
     ``revoked``: names that it knows no more. ``fault``: what asking again fails with.
     """
@@ -58,10 +58,15 @@ class Names:
         self.fault: Exception | None = None
 
     async def authenticate(self, credential: Secret) -> Identity:
-        name, _, issued = credential.reveal().partition("@")
+        name, _, times = credential.reveal().partition("@")
+        issued, _, end = times.partition("-")
         if name not in ("alice", "bob") or name in self.revoked:
             raise Unauthenticated
-        return Identity(name, issued_at=float(issued) if issued else None)
+        return Identity(
+            name,
+            issued_at=float(issued) if issued else None,
+            expires_at=float(end) if end else None,
+        )
 
     async def still_valid(self, identity: Identity) -> bool:
         if self.fault is not None:
@@ -104,7 +109,8 @@ class House:
         self.permissions = Permissions(config.pop("access", AccessConfig()))
         self.audit = Recorded()
         fallbacks = config.pop("fallbacks", ())
-        self.usecase = replace(DEMO, limits=limits, fallbacks=fallbacks)
+        tokenless = config.pop("tokenless", False)
+        self.usecase = replace(DEMO, limits=limits, fallbacks=fallbacks, tokenless=tokenless)
         self._config = JobsConfig(**config)
         self._quota = quota
         self.result(self.store.open())
@@ -118,7 +124,7 @@ class House:
         self.launcher = ScriptedLauncher(self.engine)
         self.spare = ScriptedLauncher(self.spare_engine)
 
-        drivers = drivers_of(
+        self.drivers = drivers = drivers_of(
             {"engine": self.launcher, "spare": self.spare},
             lambda job: None,
             self.book,

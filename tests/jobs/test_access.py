@@ -1,12 +1,15 @@
-"""Coming back to a service with the session of an earlier request."""
+"""Who is let in by what; coming back with the session of an earlier request."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
 from tests.jobs.rig import ALICE, BOB, House, make_ready
 from vsmgate.errors import JobEnded, NoSuchJob, Unauthenticated
-from vsmgate.model import Secret
+from vsmgate.jobs.access import TOKENLESS
+from vsmgate.model import Identity, Secret
 from vsmgate.relay.desk import Credential
 
 
@@ -43,3 +46,32 @@ def test_the_owner_counts_not_the_session(house: House) -> None:
     forged = sessions.make(job.id, "renderer", BOB, house.clock.seconds())
     with pytest.raises(NoSuchJob):
         house.result(house.access.admit(job.id, "renderer", Credential("session", forged.value)))
+
+
+def test_without_a_credential_only_a_tokenless_job_admits(make_house: Callable[..., House]) -> None:
+    house = make_house(tokenless=True)
+    admit, job = house.access.admit, make_ready(house, house.start())
+    target = house.result(admit(job.id, "renderer", None))
+    assert target.identity == Identity("alice", authenticator=TOKENLESS)
+    house.names.revoked.add("alice")
+    house.result(house.access.recheck(target.identity))  # there is no token to revoke
+    with pytest.raises(NoSuchJob):  # who shows a token is who it says, not the owner
+        house.result(admit(job.id, "renderer", Credential("bearer", Secret("bob"))))
+    with pytest.raises(Unauthenticated):
+        house.result(admit("a" * 26, "renderer", None))
+
+
+def test_a_later_token_renews_and_is_asked_about_from_then_on(house: House) -> None:
+    now = house.clock.seconds()
+    early, late = (Secret(f"alice@{now:.0f}-{now + end:.0f}") for end in (100, 200))
+    identity = house.result(house.access.authenticate(early))
+    for shown in (early, late, late, early):
+        house.result(house.access.authenticate(shown))
+    (renewal,) = house.audit("renew")
+    assert (renewal["subject"], renewal["expires_at"]) == ("alice", now + 200)
+    house.clock.advance(150)
+    assert house.access.expires_in(identity) == 50.0
+    house.result(house.access.recheck(identity))
+    house.names.revoked.add("alice")
+    with pytest.raises(Unauthenticated):
+        house.result(house.access.recheck(identity))

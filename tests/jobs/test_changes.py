@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsmgate.diagnosis import NOT_ANSWERING
 from vsmgate.jobs import changes
 from vsmgate.lifecycle import ENDED, State
 from vsmgate.model import Endpoint, Job, Observation, Phase, Reason, Service, Usecase, replace
@@ -70,6 +71,33 @@ def test_the_first_reason_to_stop_stays_and_gains_the_engines_words() -> None:
     ended = changes.finished(asked, Reason("killed", "x", "signal 15"), 112.0)
     assert ended.state is State.EXPIRED
     assert ended.reason == Reason("idle", "No client.", "signal 15")
+
+
+def test_what_stops_or_is_over_waits_for_nothing_and_moves_nowhere() -> None:
+    usecase = msgspec.structs.replace(USECASE, fallbacks=("cloud", "spare"))
+    waits = changes.waiting(job(usecase=usecase), Reason("engine_unreachable", "It is away."))
+    assert waits.reason == Reason("engine_unreachable", "It is away.")
+    moved = changes.passed_on(waits, "cloud", "It is away.")
+    assert (moved.usecase.launcher, moved.usecase.fallbacks) == ("cloud", ("spare",))
+    assert (moved.reason, moved.launcher_reason) == (None, "It is away.")
+    assert changes.passed_on(moved, "cloud", "Again.") is moved
+    stops = changes.stopping(waits, Reason("idle", "x"), 110.0)
+    for one in (stops, changes.finished(stops, Reason("completed", "x"), 111.0)):
+        assert changes.waiting(one, Reason("engine_unreachable", "x")) is one
+        assert changes.passed_on(one, "cloud", "x") is one
+        assert changes.unanswered(one, Reason("starting", "x")) is one
+
+
+def test_a_running_job_without_an_address_says_so_after_a_while() -> None:
+    nowhere = Observation(Phase.RUNNING)
+    first = changes.observed(job(), nowhere, 102.0, HOUR)
+    for after, code in ((changes.PATIENCE - 1, "starting"), (changes.PATIENCE, NOT_ANSWERING)):
+        seen = changes.observed(first, nowhere, 102.0 + after, HOUR)
+        assert seen.reason is not None
+        assert seen.reason.code == code
+    late = changes.observed(first, RUNNING, 102.0 + 9 * changes.PATIENCE, HOUR)
+    assert late.reason is not None
+    assert late.reason.code == "starting", "it has one now"
 
 
 def test_a_held_job_ends_at_once() -> None:

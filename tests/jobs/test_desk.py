@@ -9,6 +9,7 @@ from vsmgate.errors import (
     BadParameters,
     GatewayError,
     IdempotencyMismatch,
+    JobConflict,
     JobEnded,
     JobNotReady,
     NoSuchJob,
@@ -18,7 +19,7 @@ from vsmgate.errors import (
     Unauthenticated,
 )
 from vsmgate.lifecycle import State
-from vsmgate.model import Job, LogStream, Secret
+from vsmgate.model import Job, LogStream, Observation, Phase, Secret
 from vsmgate.relay.desk import Credential
 
 
@@ -82,6 +83,10 @@ def test_the_relay_is_told_where_to_dial(house: House) -> None:
     job = house.start()
     with pytest.raises(JobNotReady):
         house.result(house.access.admit(job.id, "renderer", bearer("alice")))
+    house.launcher.run(job.id)
+    house.pass_time(1)
+    with pytest.raises(JobNotReady, match="running"):  # it has an address, and did not answer yet
+        house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     make_ready(house, job)
     target = house.result(house.access.admit(job.id, "renderer", bearer("alice")))
     assert (target.endpoint.port, target.identity) == (5000, ALICE)
@@ -136,8 +141,43 @@ def test_extend_moves_the_end_as_far_as_is_allowed(house: House) -> None:
     assert job.end_time is not None
     longer = house.result(house.desk.extend(ALICE, job.id, 3600))
     assert longer.end_time == job.end_time + 3600
-    with pytest.raises(NotExtendable, match="at most"):
+    assert longer.extendable_until is not None
+    room = longer.extendable_until - longer.end_time
+    with pytest.raises(NotExtendable, match=f"by {room:.0f} s at most"):
         house.result(house.desk.extend(ALICE, job.id, 10**6))
+    house.launcher.extendable = False
+    with pytest.raises(NotExtendable, match="It cannot be extended"):
+        house.result(house.desk.extend(ALICE, job.id, 60))
+
+
+def test_a_job_that_ends_is_neither_extended_nor_given_a_ticket(house: House) -> None:
+    job = make_ready(house, house.start())
+    house.launcher.obedient = False
+    house.result(house.desk.stop(ALICE, job.id))
+    with pytest.raises(NotExtendable, match="being stopped"):
+        house.result(house.desk.extend(ALICE, job.id, 60))
+    with pytest.raises(JobConflict, match="being stopped"):
+        house.result(house.desk.issue_ticket(ALICE, job.id, "renderer"))
+    with pytest.raises(JobNotReady, match="stopping"):
+        house.result(house.access.admit(job.id, "renderer", bearer("alice")))
+    house.launcher.end(job.id)
+    house.pass_time(6)
+    for call in (
+        house.desk.extend(ALICE, job.id, 60),
+        house.desk.issue_ticket(ALICE, job.id, "renderer"),
+    ):
+        with pytest.raises(JobEnded):
+            house.result(call)
+
+
+def test_the_last_words_of_a_service(house: House) -> None:
+    job = house.start()
+    house.engine[job.id].logs["renderer", LogStream.STDOUT] = b"loading\nready\n"
+    logs = house.desk.logs
+    assert house.result(logs(ALICE, job.id, "renderer", LogStream.STDOUT, 6)) == b"ready\n"
+    assert house.result(logs(ALICE, job.id, "backend", LogStream.STDOUT, 6)) == b""
+    with pytest.raises(NoSuchService):
+        house.result(logs(ALICE, job.id, "rendrer", LogStream.STDOUT, 6))
 
 
 def test_waiting_ends_with_the_next_change(house: House) -> None:
@@ -147,5 +187,18 @@ def test_waiting_ends_with_the_next_change(house: House) -> None:
     house.clock.callLater(3, house.launcher.run, job.id)
     assert house.result(house.desk.wait(ALICE, job.id, 15)).state is State.RUNNING
     assert house.clock.seconds() - before < 4
+    assert house.result(house.book.wait(job, 15, house.clock)).state is State.RUNNING
+    assert house.clock.seconds() - before < 4, "who knows an older one need not wait"
     unchanged = house.result(house.desk.wait(ALICE, job.id, 2))
     assert unchanged.state is State.RUNNING
+    assert not house.book.awaited()
+
+
+def test_who_waits_for_a_queued_job_learns_of_a_change_soon(house: House) -> None:
+    job = house.start()
+    house.launcher.tell(job.id, Observation(Phase.QUEUED))
+    house.pass_time(6)  # at rest it is asked about every five seconds
+    before = house.clock.seconds()
+    house.launcher.run(job.id)
+    assert house.result(house.desk.wait(ALICE, job.id, 15)).state is State.RUNNING
+    assert house.clock.seconds() - before < 1

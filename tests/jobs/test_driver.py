@@ -8,7 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.jobs.rig import ALICE, BOB, House, make_ready
-from vsmgate.errors import EngineRefused, EngineUnreachable, NoSuchJob, QuotaExceeded
+from vsmgate.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    NoSuchJob,
+    NotExtendable,
+    QuotaExceeded,
+)
 from vsmgate.lifecycle import State
 from vsmgate.model import Limits, LogStream, Observation, Phase, Quota, Reason
 
@@ -18,8 +24,10 @@ def submits(house: House) -> Counter[str]:
 
 
 def test_from_request_to_the_end(house: House) -> None:
+    asked = house.clock.seconds()
     job = house.start()
     assert job.engine_ref is not None
+    assert house.clock.seconds() == asked, "nothing but the engine is waited for"
     house.pass_time(1)
     assert house.get(job).state is State.STARTING
     house.launcher.run(job.id)
@@ -34,6 +42,9 @@ def test_from_request_to_the_end(house: House) -> None:
     assert over.state is State.STOPPED
     assert over.reason == Reason("completed", "Done.")
     assert house.book.get(job.id) is None
+    house.launcher.calls.clear()
+    house.pass_time(30)
+    assert not house.launcher.calls  # an engine without jobs is left alone
 
 
 def test_a_refused_job_says_why_and_is_kept(house: House) -> None:
@@ -110,10 +121,12 @@ def test_a_crash_around_submit_leads_to_exactly_one_engine_job(house: House, mom
 def test_an_engine_that_cannot_be_asked_changes_nothing_but_stale_since(house: House) -> None:
     job = make_ready(house, house.start())
     house.launcher.fault = EngineUnreachable("down")
+    house.pass_time(10)
+    since = house.result(house.desk.get(ALICE, job.id)).stale_since
+    assert since is not None
     house.pass_time(600, 5)
     seen = house.result(house.desk.get(ALICE, job.id))
-    assert seen.state is State.READY
-    assert seen.stale_since is not None
+    assert (seen.state, seen.stale_since) == (State.READY, since)
     assert house.desk.problems() == ["The engine engine cannot be reached."]
     house.launcher.fault = None
     house.pass_time(70)
@@ -133,6 +146,16 @@ def test_a_job_is_lost_only_after_repeated_answers(make_house: Callable[..., Hou
     del house.engine[job.id]
     house.pass_time(60)
     assert house.get(job).state is State.LOST
+
+
+def test_so_many_polls_in_a_row_must_not_know_a_job(make_house: Callable[..., House]) -> None:
+    house = make_house(lost_after=3, lost_grace=0.1)
+    job = make_ready(house, house.start())
+    del house.engine[job.id]
+    house.launcher.calls.clear()
+    house.pass_time(30)
+    assert house.get(job).state is State.LOST
+    assert [call[0] for call in house.launcher.calls].count("poll") == 3
 
 
 def test_many_jobs_cost_one_poll_a_tick(house: House) -> None:
@@ -236,14 +259,17 @@ def test_data_of_clients_puts_the_idle_end_off(make_house: Callable[..., House])
     assert house.get(job).state is State.EXPIRED
 
 
+@pytest.mark.parametrize("limits", [Limits(), Limits(start_timeout=30.0)])
 def test_a_service_that_never_answers_ends_the_job_with_what_was_seen(
-    make_house: Callable[..., House],
+    make_house: Callable[..., House], limits: Limits
 ) -> None:
-    house = make_house(start_timeout=30.0)
+    house = make_house(start_timeout=30.0 if limits == Limits() else 3600.0, limits=limits)
     job = house.start()
     house.launcher.run(job.id)
     house.trouble[job.id] = "backend: 127.0.0.1:8000 refused the connection"
-    house.pass_time(40)
+    house.pass_time(28)
+    assert house.get(job).state is State.RUNNING
+    house.pass_time(12)
     over = house.get(job)
     assert over.state is State.FAILED
     assert over.reason is not None
@@ -256,6 +282,22 @@ def test_time_in_the_queue_is_not_time_to_start(make_house: Callable[..., House]
     house.launcher.tell(job.id, Observation(Phase.QUEUED))
     house.pass_time(3600, 5)
     assert house.get(job).state is State.QUEUED
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(queue_timeout=30.0)])
+def test_time_in_the_queue_may_have_an_end(
+    make_house: Callable[..., House], limits: Limits
+) -> None:
+    house = make_house(queue_timeout=30.0 if limits == Limits() else 3600.0, limits=limits)
+    job = house.start()
+    house.launcher.tell(job.id, Observation(Phase.QUEUED))
+    house.pass_time(28)
+    assert house.get(job).state is State.QUEUED
+    house.pass_time(7)
+    over = house.get(job)
+    assert over.reason is not None
+    assert (over.state, over.reason.code) == (State.FAILED, "queue_timeout")
+    assert house.engine[job.id].cancels == 1
 
 
 def test_the_quota_refuses_or_holds(make_house: Callable[..., House]) -> None:
@@ -275,6 +317,23 @@ def test_the_quota_refuses_or_holds(make_house: Callable[..., House]) -> None:
     patient.result(patient.desk.stop(ALICE, first.id))
     patient.pass_time(5)
     assert second.id in patient.engine
+
+
+def test_a_job_whose_launcher_is_not_configured_any_more(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(retention=100.0)
+    job, early = make_ready(house, house.start()), house.start()
+    del house.drivers["engine"]
+    assert house.result(house.desk.get(ALICE, job.id)).ready
+    assert house.result(house.desk.wait(ALICE, early.id, 1)).id == early.id
+    assert house.result(house.desk.logs(ALICE, job.id, "renderer", LogStream.STDOUT, 9)) == b""
+    with pytest.raises(NotExtendable, match="engine cannot move the end"):
+        house.result(house.desk.extend(ALICE, job.id, 60))
+    assert house.result(house.desk.stop(ALICE, job.id)).state is State.STOPPING
+    house.pass_time(200)  # the driver of before goes on here, so the job ends
+    with pytest.raises(NoSuchJob):
+        house.get(job)
 
 
 def test_ended_jobs_are_forgotten_after_their_time(make_house: Callable[..., House]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import ALICE, House, make_ready
 from vsmgate.config_file import parse
-from vsmgate.errors import AuthenticatorUnavailable, ConfigError, Unauthenticated
+from vsmgate.errors import AuthenticatorUnavailable, ConfigError, NoSuchRevocation, Unauthenticated
 from vsmgate.jobs.access import TOKENLESS
 from vsmgate.jobs.revocations import REFRESH, Revocations
 from vsmgate.model import Identity, Job, Secret, replace
@@ -144,3 +145,49 @@ def test_a_clock_that_was_set_back_takes_no_revocation_back(house: House) -> Non
     assert house.result(revocations.revoke("alice")) == 1_000.0
     with pytest.raises(Unauthenticated):
         revocations.check(Identity("alice", issued_at=950.0))
+
+
+def test_what_was_lifted_is_good_again_here_and_soon_elsewhere(house: House) -> None:
+    """A token that does not tell its age would never be good again otherwise."""
+    other = Revocations(house.store, house.clock, house.clock.seconds)
+    other.ticker.startService()
+    revoke(house, "alice")
+    revoke(house, "bob")
+    house.pass_time(REFRESH + 1)
+    for revocations in (house.revocations, other):
+        with pytest.raises(Unauthenticated):
+            revocations.check(ALICE)
+    house.result(house.desk.administration.lift("alice"))
+    assert house.result(house.access.authenticate(Secret("alice"))).subject == "alice"
+    refused(house, house.access.authenticate(Secret("bob")))
+    house.pass_time(REFRESH + 1)
+    other.check(ALICE)
+    other.ticker.stopService()
+    with pytest.raises(NoSuchRevocation):
+        house.result(house.desk.administration.lift("alice"))
+
+
+def test_what_is_lifted_while_the_store_is_read_stays_lifted(house: House) -> None:
+    revoke(house, "alice")
+    revoke(house, "bob")
+    read: Deferred[None] = Deferred()
+
+    class Slow:
+        lift = house.store.lift
+
+        async def revocations(self) -> Mapping[str, float]:
+            found = await house.store.revocations()
+            await read
+            return found
+
+    store: Any = Slow()
+    revocations = Revocations(store, house.clock, house.clock.seconds)
+    read.callback(None)
+    house.result(revocations.load())
+    assert revocations.all().keys() == {"alice", "bob"}
+    read = Deferred()
+    loading = Deferred.fromCoroutine(revocations.load())
+    house.result(revocations.lift("alice"))
+    read.callback(None)
+    assert loading.called
+    assert revocations.all().keys() == {"bob"}

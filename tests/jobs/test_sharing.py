@@ -123,13 +123,15 @@ def test_revoking() -> None:
 
 
 def test_an_invitation_gives_each_one_grant_while_there_are_uses() -> None:
-    shared = sharing.invited(job(), link(uses=2), NOW)
+    other = Invitation("i9", "e" * 64, Right.VIEW, NOW, NOW + 10, 1)
+    shared = sharing.invited(job(invitations=(other,)), link(uses=2), NOW)
     one = sharing.redeemed(shared, DIGEST, "bob", "g1", NOW)
     assert one.grants == (Grant("g1", Right.VIEW, NOW, "bob", invitation="i0"),)
-    assert one.invitations[0].redeemed == ("bob",)
+    assert one.invitations[0] is other
+    assert one.invitations[1].redeemed == ("bob",)
     assert sharing.redeemed(one, DIGEST, "bob", "g2", NOW) is one
     two = sharing.redeemed(one, DIGEST, "eve", "g3", NOW)
-    assert two.invitations[0].redeemed == ("bob", "eve")
+    assert two.invitations[1].redeemed == ("bob", "eve")
     assert sharing.redeemed(two, DIGEST, "eve", "g4", NOW) is two  # used up, and hers
     with pytest.raises(NoSuchInvitation):
         sharing.redeemed(two, DIGEST, "dan", "g5", NOW)
@@ -143,7 +145,7 @@ def test_who_was_revoked_does_not_come_back_by_a_link_that_was_not_needed_before
     with pytest.raises(NoSuchInvitation):
         sharing.redeemed(gone, DIGEST, "bob", "g2", NOW)
     assert [one.barred for one in gone.invitations] == [("bob",)] * 2
-    assert gone.invitations[0].current(NOW), "it takes no use from others"
+    assert not gone.invitations[0].redeemed, "it takes no use from others"
     assert sharing.redeemed(gone, DIGEST, "eve", "g3", NOW).grants
     again = sharing.granted(gone, to(number=4), NOW)
     assert sharing.right_of(again, BOB, NOW) is Right.VIEW, "the owner may think otherwise"

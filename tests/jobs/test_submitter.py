@@ -136,9 +136,8 @@ def test_a_store_that_fails_after_the_submission_does_not_lead_to_a_second(house
     job_id = house.start().id
     house.store.update = failing  # type: ignore[method-assign, assignment]
     house.launcher.release()
-    house.pass_time(3)
     house.store.update = update  # type: ignore[method-assign]
-    house.pass_time(10)
+    house.pass_time(1)  # it is looked for soon, not only at the next pass of rest
     assert house.result(house.book.find(job_id)).engine_ref == f"scripted-{job_id}"
     assert verbs(house.launcher).count("submit") == 1
 
@@ -177,6 +176,7 @@ def test_an_open_breaker_lets_one_question_through_at_a_time(house: House) -> No
         with pytest.raises(EngineUnreachable):
             house.result(line.query(lambda: house.launcher.find(["x"])))
     assert line.open
+    assert 0.0 < line.pause() <= LONGEST
     house.clock.advance(LONGEST + 1)
     house.launcher.fault = None
     house.launcher.hold()
@@ -380,7 +380,9 @@ def test_a_job_in_doubt_is_looked_for_a_while_after_it_was_taken(house: House) -
 
 
 def test_a_job_that_nobody_doubts_is_not_looked_for(house: House) -> None:
-    make_ready(house, house.start())
+    job = house.start()
+    assert "find" not in verbs(house.launcher)
+    make_ready(house, job)
     assert finds(house, LATE) == 0
 
 

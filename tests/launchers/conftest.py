@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ from twisted.internet.defer import Deferred
 from tests.e2e.conftest import make_gateway
 from tests.launchers.ecs_rig import EcsRig
 from tests.launchers.ecs_site import KEYS, EcsSite
+from tests.launchers.kubernetes_real import KUBECONFIG, RealCluster
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.local_rig import LocalRig
 from tests.launchers.rig import Rig
@@ -20,7 +23,7 @@ from vsmgate.launchers.slurm_settings import RestSettings
 from vsmgate.simulators import slurm_cluster
 from vsmgate.simulators.slurm_cluster import SlurmCluster
 
-__all__ = ["ecs", "kubernetes", "local", "make_gateway", "slurm", "slurm_rest"]
+__all__ = ["ecs", "kubernetes", "kubernetes_real", "local", "make_gateway", "slurm", "slurm_rest"]
 __all__ += ["unicore", "unicore_site"]
 
 
@@ -71,10 +74,12 @@ def slurm(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
 
 @pytest.fixture
 def slurm_rest(_slurm_here: SlurmCluster, tmp_path: Path) -> Iterator[SlurmRig]:
-    """The same through a real slurmrestd."""
+    """The same through a real slurmrestd, by the newest API that it has."""
     token = tmp_path / "token"
     token.write_text(f"SLURM_JWT={_slurm_here.token()}\n")
-    rest = RestSettings(_slurm_here.start_rest(), "root", str(token), "v0.0.38", allow_http=True)
+    url = _slurm_here.start_rest()
+    newest = _slurm_here.rest_versions[-1]
+    rest = RestSettings(url, "root", str(token), newest, allow_http=True)
     yield from used(SlurmRig, _slurm_here, tmp_path, rest)
 
 
@@ -103,6 +108,18 @@ def ecs(_ecs_site: EcsSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def kubernetes(tmp_path: Path) -> Iterator[KubernetesRig]:
     """A Kubernetes launcher on a simulated cluster; no process of a pod is left afterwards."""
     yield from used(KubernetesRig, tmp_path)
+
+
+@pytest.fixture
+def kubernetes_real(tmp_path: Path) -> Iterator[KubernetesRig]:
+    """The same with a real API server, where there is one."""
+    from twisted.internet import reactor
+
+    if KUBECONFIG not in os.environ:
+        pytest.skip(f"{KUBECONFIG} names no API server")
+    cluster = RealCluster(reactor, tmp_path / "pods", time.time, {"example/test": ()})
+    pytest_twisted.blockon(Deferred.fromCoroutine(cluster.begin()))
+    yield from used(KubernetesRig, tmp_path, cluster)
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ class KubernetesRig(rig.Rig):
     factory = KubernetesLauncherFactory()
     usecase_of = staticmethod(usecase_of)
 
-    def __init__(self, reactor: Any, folder: Path, **cluster: Any) -> None:
-        self.cluster = Cluster(
+    def __init__(self, reactor: Any, folder: Path, real: Any = None, **cluster: Any) -> None:
+        self.cluster = real or Cluster(
             reactor,
             folder / "pods",
             time.time,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from zope.interface.verify import verifyObject
 
-from tests.launchers.ecs_rig import EcsRig
+from tests.launchers.ecs_rig import EcsRig, launch_of, usecase_of
 from tests.launchers.kubernetes_rig import KubernetesRig
 from tests.launchers.local_rig import LocalRig
 from tests.launchers.slurm_rig import SlurmRig
 from vsmgate.errors import EngineUnreachable
-from vsmgate.interfaces import IEngineCheck
+from vsmgate.interfaces import IEngineCheck, IUsecaseCheck
 from vsmgate.launchers.folders import folder_problem
 from vsmgate.launchers.slurm_answers import Partition, parse_partitions
 from vsmgate.simulators.kubernetes_objects import Selector
@@ -154,3 +154,39 @@ async def test_a_cluster_of_ecs(ecs: EcsRig) -> None:
     empty = ecs.again(launch_type="EC2", log_group=None, log_prefix=None)
     (said,) = await empty.check_engine()
     assert "has no machines" in said
+
+
+@deferred
+async def test_task_definitions_that_use_cases_name(ecs: EcsRig) -> None:
+    ecs.site.register("good", ["renderer", "backend"])
+    ecs.site.register("old", ["renderer", "backend"])
+    ecs.site.ecs.deregister_task_definition(taskDefinition="old:1")
+    ecs.site.ecs.register_task_definition(
+        family="bridged",
+        networkMode="bridge",
+        containerDefinitions=[
+            {"name": name, "image": "any:1", "memory": 64} for name in ("renderer", "backend")
+        ],
+    )
+
+    async def said(family: str, services: str = "renderer backend") -> list[str]:
+        usecase = usecase_of(dict.fromkeys(services.split(), "stays"), family)
+        plans = [(usecase, launch_of(usecase).plan)]
+        checker = ecs.again(log_group=None, log_prefix=None)
+        assert verifyObject(IUsecaseCheck, checker)
+        return [
+            told.removeprefix(f"The task definition '{family}' of the use case 'test' ")
+            for told in await IUsecaseCheck(checker).check_usecases(plans)
+        ]
+
+    for family in ("good", "good:1"):
+        assert await said(family) == []
+    assert await said("nosuch") == ["is not there: register it."]
+    assert await said("good:7") == ["is not there: register it."]
+    assert await said("old:1") == [
+        "is INACTIVE: register it again, or name another revision.",
+    ]
+    assert await said("good", "renderer web") == [
+        "has no container 'web'; it has: renderer, backend.",
+    ]
+    assert await said("bridged") == ["has the network mode bridge: register it with awsvpc."]

@@ -50,6 +50,12 @@ class TestKubernetesLauncher(LauncherContract):
         return kubernetes
 
 
+class TestKubernetesLauncherOnARealServer(LauncherContract):
+    @pytest.fixture
+    def rig(self, kubernetes_real: KubernetesRig) -> LauncherRig:
+        return kubernetes_real
+
+
 class TestSlurmRestLauncher(LauncherContract):
     @pytest.fixture
     def rig(self, slurm_rest: SlurmRig) -> LauncherRig:

@@ -32,7 +32,7 @@ from vsmgate.interfaces import Context, ILauncher
 from vsmgate.launchers.slurm import SlurmLauncherFactory
 from vsmgate.launchers.slurm_client import Order
 from vsmgate.launchers.slurm_ref import SlurmRef
-from vsmgate.launchers.slurm_rest_words import description, parse_answer, time_limit
+from vsmgate.launchers.slurm_rest_words import VERSION, description, parse_answer, time_limit
 from vsmgate.launchers.slurm_settings import RestSettings, SlurmSettings
 from vsmgate.model import Launch, Phase, Secret, new_job_id
 from vsmgate.testing.deferreds import deferred
@@ -92,14 +92,70 @@ async def test_resources_and_a_wait(slurm_rest: SlurmRig) -> None:
 
 @deferred
 async def test_what_can_never_run_says_so(slurm_rest: SlurmRig) -> None:
-    ref = await slurm_rest.launcher.submit(slurm_rest.launch(nodes=5))
+    """Slurm 22.05 takes it and never starts it, 24.11 refuses it."""
 
     async def told() -> object:
         seen = (await slurm_rest.launcher.poll([ref]))[ref]
         assert seen.phase is Phase.QUEUED
-        return seen if seen.reason.code == "impossible_resources" else None
+        return seen.reason if seen.reason.code == "impossible_resources" else None
 
-    assert (await slurm_rest.eventually(told)).reason.native == "PartitionConfig"
+    try:
+        ref = await slurm_rest.launcher.submit(slurm_rest.launch(nodes=5))
+        reason = await slurm_rest.eventually(told)
+        said = reason.code, reason.native
+    except EngineRefused as error:
+        said = error.code, error.native
+    words = "PartitionConfig", "Requested node configuration is not available"
+    assert said in [("impossible_resources", native) for native in words]
+
+
+@deferred
+async def test_every_api_that_it_has(slurm_rest: SlurmRig) -> None:
+    """All that a job can ask for arrives, and all that can be done to it is."""
+    cluster = slurm_rest.cluster
+    spoken = [version for version in cluster.rest_versions if VERSION.fullmatch(version)]
+    assert spoken
+    plan = {"partition": "prod", "constraint": "cpu", "comment": "a b", "cpus_per_task": 2}
+    plan |= {"memory": "100M", "nodes": 2, "options": ["--nice=7", "--licenses=", "--wckey=x"]}
+    for version in spoken:
+        assert slurm_rest.settings.rest is not None
+        rest = replace(slurm_rest.settings.rest, version=version)
+        launcher = slurm_rest.launcher = slurm_rest.again(rest=rest)
+        assert await launcher.check_engine() == []
+        launch = slurm_rest.launch(**plan)
+        ref = await launcher.submit(launch)
+        before = await slurm_rest.until(ref, Phase.RUNNING)
+        assert before.endpoints.keys() == {"renderer"}
+        number = ref.partition(":")[0]
+        shown = cluster.ask(f"squeue -h -j {number} -o %P|%f|%k|%C|%m|%D|%y|%l|%Z|%h")
+        assert shown.strip() == "prod|cpu|a b|4|100M|2|7|1:00:00|/|OK", version
+        shown = cluster.ask(f"scontrol show job {number}")
+        assert f"StdOut={slurm_rest.folder(launch)}.log" in shown
+        # 22.05 takes no word of it.
+        assert "Requeue=0" in shown or version == "v0.0.38"
+        assert await launcher.find([launch.tag]) == {launch.tag: ref}
+        unknown = str(SlurmRef(4000000, new_job_id()))
+        assert (await launcher.poll([unknown]))[unknown].phase is Phase.UNKNOWN
+        await launcher.cancel(unknown)
+        await launcher.extend(ref, 7200.0)
+        after = (await launcher.poll([ref]))[ref]
+        assert (after.end_time - before.end_time) == 3600.0, version
+        await launcher.cancel(ref)
+        await slurm_rest.until(ref, Phase.ENDED)
+        await launcher.cancel(ref)
+        with pytest.raises(EngineRefused) as caught:
+            await launcher.extend(ref, 7200.0)
+        assert caught.value.code == "not_extendable"
+        with pytest.raises(EngineRefused, match="Invalid partition name") as caught:
+            await launcher.submit(slurm_rest.launch(partition="nope"))
+        assert caught.value.code == "bad_partition"
+        whole = slurm_rest.launch(exclusive=True, memory="0")
+        ref = await launcher.submit(whole)
+        await slurm_rest.until(ref, Phase.RUNNING)
+        number = ref.partition(":")[0]
+        assert cluster.ask(f"squeue -h -j {number} -o %C|%h").strip() == "4|NO", version
+        await launcher.cancel(ref)
+        await slurm_rest.until(ref, Phase.ENDED)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +245,8 @@ async def test_a_number_that_is_another_jobs_is_not_cancelled(slurm_rest: SlurmR
 @deferred
 async def test_another_version_is_told(slurm_rest: SlurmRig) -> None:
     assert slurm_rest.settings.rest is not None
-    rest = replace(slurm_rest.settings.rest, version="v0.0.40")
-    with pytest.raises(EngineUnreachable, match=r"no API v0\.0\.40 there"):
+    rest = replace(slurm_rest.settings.rest, version="v0.0.99")
+    with pytest.raises(EngineUnreachable, match=r"no API v0\.0\.99 there"):
         await slurm_rest.again(rest=rest).submit(slurm_rest.launch())
 
 

@@ -66,6 +66,7 @@ def test_the_whole_way() -> None:
             "X-Forwarded-For: 6.6.6.6",
             "X_Forwarded_For: 6.6.6.6",
             "X_Vsmgate_User: root",
+            "X.Vsmgate.User: root",
             "X-Real-IP: 6.6.6.6",
             "Forwarded: for=6.6.6.6",
             "X-Own: kept",
@@ -230,6 +231,15 @@ def test_services_without_pages_take_none() -> None:
         (plain(PLACE, "Transfer-Encoding: chunked"), 400),
     ):
         assert problem(made.asked(octets))[0] == status
+    assert made.dials == 0
+
+
+@pytest.mark.criterion("S-6")
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "TRACK"])
+def test_methods_that_are_for_proxies_reach_nobody(method: str) -> None:
+    """An echo would show the job's secret to whoever may open the page."""
+    made = rig(web(secret=True))
+    assert problem(made.asked(plain(f"{PLACE}/", method=method)))[0] == 405
     assert made.dials == 0
 
 
@@ -432,6 +442,13 @@ def test_what_a_service_says_reaches_no_further_than_its_path() -> None:
         f"Set-Cookie: c=3; path={PLACE}/app",
         "Set-Cookie: d=4",
         "Set-Cookie: vsmgate_session=stolen; Path=/",
+        "Set-Cookie: =vsmgate_session=stolen; Path=/",
+        "Set-Cookie: vsmgate_session",
+        "Set-Cookie2: e=5; Path=/",
+        'NEL: {"report_to": "g", "max_age": 9, "success_fraction": 1}',
+        'Report-To: {"group": "g", "endpoints": [{"url": "https://evil.example"}]}',
+        'Reporting-Endpoints: g="https://evil.example"',
+        "Accept-CH: Sec-CH-UA",
         "Service-Worker-Allowed: /",
         "Clear-Site-Data: *",
         "Strict-Transport-Security: max-age=1",
@@ -503,6 +520,16 @@ def test_an_answer_without_end_may_be_idle_for_so_long_only() -> None:
     assert service.aborted
     made.settle()
     assert made.clock.getDelayedCalls() == []
+
+
+def test_who_reads_nothing_of_an_answer_is_dropped_sooner() -> None:
+    made = rig(web(idle_timeout=600.0), stall_timeout=20.0)
+    client, service = exchange(made, plain(f"{PLACE}/"))
+    client.dataBuffer = b"data: 1"  # what Twisted's transport keeps for a slow reader
+    service.send(b"HTTP/1.1 200 OK\r\n\r\ndata: 1")
+    made.clock.pump([5.0] * 8)
+    assert client.aborted
+    assert service.aborted
 
 
 def test_a_client_that_stays_after_its_answer_is_dropped() -> None:

@@ -24,6 +24,7 @@ from vsmgate.errors import (
     Forbidden,
     GatewayError,
     NoSuchJob,
+    NoSuchRevocation,
     StoreUnavailable,
     TooLarge,
     TooManyFailures,
@@ -36,6 +37,8 @@ __all__ = ["Admin"]
 
 _AUTH = (Unauthenticated, TooManyFailures, AuthenticatorUnavailable, StoreUnavailable, Forbidden)
 _UNFIT: dict[type[GatewayError], int] = {BadParameters: 422}
+
+Subject = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class AllJobsQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +78,13 @@ class EngineList(Struct, frozen=True):
 class Revocation(Struct, frozen=True, forbid_unknown_fields=True):
     """Whose tokens, tickets and sessions of until now are refused from now on."""
 
-    subject: Annotated[str, Meta(min_length=1, max_length=256)]
+    subject: Subject
+
+
+class RevokedQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose revocation is taken back."""
+
+    subject: Subject
 
 
 class RevocationView(Struct, frozen=True):
@@ -133,6 +142,11 @@ class Admin:
                 (*_AUTH, BadRequest, BadParameters, TooLarge, UnsupportedMediaType),
                 _UNFIT, body=Revocation, action="admin_revoke", administrator=True,
             ),
+            Route(
+                "DELETE", "/v1/admin/revocations", self.lift, "Take a revocation back",
+                {204: None}, (*_AUTH, BadParameters, NoSuchRevocation),
+                _UNFIT, query=RevokedQuery, action="admin_lift_revocation", administrator=True,
+            ),
         ]  # fmt: skip
 
     async def jobs(self, call: Call) -> Reply:
@@ -182,6 +196,12 @@ class Admin:
         call.details["owner"] = subject
         at = await self._desk.administration.revoke(subject)
         return json_reply(200, _revocation(subject, at))
+
+    async def lift(self, call: Call) -> Reply:
+        """Take a revocation back."""
+        subject = call.details["owner"] = call.asked(RevokedQuery).subject
+        await self._desk.administration.lift(subject)
+        return Reply(204)
 
 
 def _revocation(subject: str, at: float) -> RevocationView:

@@ -54,10 +54,10 @@ class Call:
 
         Lower-cased, as in the relay: one page lower-cases its URLs.
         """
-        job_id = self.arguments["job_id"].lower()
-        if JOB_ID.fullmatch(job_id) is None:
+        job_id = self.arguments["job_id"]
+        if not job_id.isascii() or JOB_ID.fullmatch(job_id.lower()) is None:
             raise NoSuchJob
-        return job_id
+        return job_id.lower()
 
     def key(self) -> str | None:
         """Return the ``Idempotency-Key``; fail with `BadRequest` for an impossible one."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
 from vsmgate.api.request import ApiRequest
+from vsmgate.api.stream import STALLED
 from vsmgate.errors import (
     BadRequest,
     ClientError,
@@ -194,6 +195,17 @@ class ApiChannel(HTTPChannel):
         if self.factory.closing:
             self.persistent = 0
         super().requestDone(request)
+
+    def loseConnection(self) -> None:
+        """End the connection once all is sent, or cut it off when nobody takes that."""
+        if self._linger_end is None and self in self.factory.channels:
+            self._linger_end = self.callLater(STALLED, self.transport.abortConnection)
+        super().loseConnection()
+
+    def cut(self) -> None:
+        """End the connection of a client that does not read; its further requests too."""
+        self.persistent = 0
+        self.transport.abortConnection()
 
     def timeoutConnection(self) -> None:
         """End an idle connection, or one whose request does not come to its end."""

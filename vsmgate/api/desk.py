@@ -58,6 +58,9 @@ class Administration(Protocol):
     async def revoke(self, subject: str) -> float:
         """Refuse from now on what ``subject`` was given until now; return that moment."""
 
+    async def lift(self, subject: str) -> None:
+        """Take a revocation back; fail with `NoSuchRevocation`."""
+
     def revocations(self) -> Mapping[str, float]:
         """Return subject -> until when what it was given is refused."""
 

@@ -7,6 +7,7 @@ asked when somebody reads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -108,13 +109,14 @@ class Metrics:
             ("service", "direction"),
             registry=self.relays,
         )
-        self._refused = Counter(
+        refused = Counter(
             "vsmgate_relay_refused",
             "WebSocket handshakes answered with an HTTP error.",
             ("code",),
             registry=self.relays,
         )
         #: Finding a metric by its labels takes longer than counting.
+        self._refused = cache(refused.labels)
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._starting: set[str] = set()
 
@@ -177,7 +179,7 @@ class Metrics:
 
     def refused(self, error: GatewayError) -> None:
         """Count a handshake that was refused."""
-        self._refused.labels(error.code).inc()
+        self._refused(error.code).inc()
 
     def render(self) -> bytes:
         """Return everything in Prometheus's text format."""

@@ -14,12 +14,24 @@ from vsmgate.api.call import Call
 from vsmgate.api.problem import CONTENT_TYPE, ProblemDetails
 from vsmgate.api.reply import Reply
 from vsmgate.api.route import Route
-from vsmgate.errors import GatewayError
+from vsmgate.errors import (
+    AuthenticatorUnavailable,
+    GatewayError,
+    QuotaExceeded,
+    StoreUnavailable,
+    TooManyFailures,
+    Unauthenticated,
+)
 
 __all__ = ["document", "openapi_route"]
 
 _REF = "#/components/schemas/{name}"
 _PROBLEM = CONTENT_TYPE.decode("ascii")
+#: What every call with a token may fail with.
+_EVERYWHERE = (
+    *(Unauthenticated, TooManyFailures, QuotaExceeded),
+    *(AuthenticatorUnavailable, StoreUnavailable),
+)
 _JOB_ID = {"type": "string", "pattern": "^[A-Za-z2-7]{26}$"}
 
 
@@ -133,7 +145,7 @@ def _replies(route: Route) -> dict[str, Any]:
 def _refusals(route: Route) -> dict[str, Any]:
     """Return the errors by status; several codes can share one."""
     by_status: dict[int, list[type[GatewayError]]] = {}
-    for kind in route.refusals:
+    for kind in dict.fromkeys((*(() if route.open else _EVERYWHERE), *route.refusals)):
         status = route.statuses.get(kind, kind.status)
         by_status.setdefault(status, []).append(kind)
     by_status.setdefault(500, []).append(GatewayError)

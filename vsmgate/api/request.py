@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.http import HTTPChannel, Request
 
 from vsmgate.api.call import ANYBODY, Call
 from vsmgate.api.problem import problem_reply
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ApiRequest"]
 
 #: RFC 6750 section 2.1.
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.ASCII | re.IGNORECASE)
+_BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*) *", re.ASCII)
 
 #: What the access line says when the client did not wait for an answer.
 _HUNG_UP = 499
@@ -51,9 +52,16 @@ class ApiRequest(Request):
     began = 0.0
     streams = False  #: whether the answer goes on until it is cancelled
 
+    _counted = False
     _received = 0
     _gone = False
     _work: Deferred[None] | None = None
+
+    def __init__(
+        self, channel: HTTPChannel, queued: object = False, parsePOSTFormSubmission: bool = False
+    ) -> None:
+        # Nobody here reads forms, and a small one can be made to take seconds.
+        super().__init__(channel, queued, parsePOSTFormSubmission)
 
     def gotLength(self, length: int | None) -> None:
         """Make room for a body (the channel refused a too long one)."""
@@ -78,22 +86,33 @@ class ApiRequest(Request):
         site = self.channel.factory
         self.began = site.clock.seconds()
         self.request_id = site.request_id(self)
-        work = self._work = Deferred.fromCoroutine(self._answer(site))
-        work.addErrback(lambda failure: site.fault(failure, self.request_id))
+        self._work = Deferred.fromCoroutine(self._answer(site))
+        self._work.addErrback(site.fault, self.request_id)
 
     def cancel(self) -> None:
         """Give the handler up; a client that is still there reads 503."""
         if self._work is not None:
             self._work.cancel()
 
+    def finish(self) -> None:
+        """Be done; the next request may begin before this returns."""
+        self._leave()
+        super().finish()
+
     def connectionLost(self, reason: Failure) -> None:
         """Cancel the handler: nobody waits for its answer."""
         self._gone = True
+        self._leave()
         if self._work is not None and not self.finished:
             self.code = _HUNG_UP
             self.channel.factory.log(self)
             self._work.cancel()
         super().connectionLost(reason)
+
+    def _leave(self) -> None:
+        if self._counted:  # it is one of its user's calls under way
+            self._counted = False
+            self.channel.factory.left(self.subject)
 
     async def _answer(self, site: ApiSite) -> None:
         """Find the route and run it; any failure becomes a reply."""
@@ -117,7 +136,7 @@ class ApiRequest(Request):
         if isinstance(reply, Stream):
             await self._stream(site, reply)
         else:
-            self._respond(site, reply)
+            await self._respond(site, reply)
 
     async def _run(self, site: ApiSite) -> Reply | Stream:
         path = self.path.decode("ascii")
@@ -133,11 +152,10 @@ class ApiRequest(Request):
         try:
             reply = await self._allowed(site, call)
             outcome = "ok"
-        except GatewayError as error:
-            outcome = error.code
+        except CancelledError:
             raise
-        except Exception:
-            outcome = GatewayError.code
+        except Exception as error:
+            outcome = (error if isinstance(error, GatewayError) else GatewayError).code
             raise
         finally:
             self._record(site, self.route, call, outcome)
@@ -145,21 +163,24 @@ class ApiRequest(Request):
 
     async def _allowed(self, site: ApiSite, call: Call) -> Reply | Stream:
         assert self.route is not None
+        if self.subject:
+            site.enter(self.subject)
+            self._counted = True
         if self.route.administrator and not site.desk.administers(call.identity):
             raise Forbidden("This is for administrators of the gateway.")
         return await self.route.handler(call)
 
     def _record(self, site: ApiSite, route: Route, call: Call, outcome: str) -> None:
-        details = dict(call.details)
+        job = call.details.pop("job", call.arguments.get("job_id", ""))
         site.door.audit.record(
             route.action,
             outcome=outcome,
             subject=call.identity.subject,
             authenticator=call.identity.authenticator,
-            job=str(details.pop("job", call.arguments.get("job_id", ""))),
+            job=str(job).lower(),  # as `Call.job_id` reads it, so that it can be searched for
             peer=self.peer,
             request_id=self.request_id,
-            **details,
+            **call.details,
         )
 
     def _options(self, site: ApiSite, path: str) -> Reply:
@@ -196,14 +217,18 @@ class ApiRequest(Request):
         value = self.getHeader(name)
         return None if value is None else value.decode("latin-1")
 
-    def _respond(self, site: ApiSite, reply: Reply) -> None:
-        """Write the reply and finish; the client may be gone by now."""
+    async def _respond(self, site: ApiSite, reply: Reply) -> None:
+        """Write the reply, if the client is there, and finish once the connection has room.
+
+        Only then comes the next request: answers that nobody reads must not pile up.
+        """
         if self._gone or self.finished:
             return
         bodyless = self.method == b"HEAD"
         self.startedWriting = 1
         self.code = reply.status
         self.sentLength = 0 if bodyless else len(reply.body)
+        outlet = self._outlet(site)
         self.channel.write(
             octets(
                 reply,
@@ -213,7 +238,11 @@ class ApiRequest(Request):
                 bodyless=bodyless,
             )
         )
-        self.finish()
+        with suppress(CancelledError):
+            await outlet.room()
+        if not self._gone:
+            self.unregisterProducer()
+            self.finish()
 
     async def _stream(self, site: ApiSite, stream: Stream) -> None:
         """Write the head, and each piece once the connection has room for it.
@@ -246,8 +275,7 @@ class ApiRequest(Request):
 
     async def _pour(self, site: ApiSite, stream: Stream, chunked: bool) -> None:
         self.chunked = int(chunked)  # then `finish` writes the last chunk
-        outlet = Outlet(site.clock, self.channel.forceAbortClient)
-        self.registerProducer(outlet, True)
+        outlet = self._outlet(site)
         try:
             async for piece in stream.pieces:
                 self.channel.write(chunk(piece) if chunked else piece)
@@ -259,6 +287,11 @@ class ApiRequest(Request):
             site.trouble(error, self.request_id)
         except Exception:
             site.fault(Failure(), self.request_id)
+
+    def _outlet(self, site: ApiSite) -> Outlet:
+        outlet = Outlet(site.clock, self.channel.cut)
+        self.registerProducer(outlet, True)
+        return outlet
 
     def _internal(self, site: ApiSite, failure: Failure) -> Reply:
         """Log a fault of ours, and say no more than that there was one."""

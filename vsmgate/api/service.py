@@ -91,6 +91,7 @@ class ApiService(Service):
                 master.max_unauthenticated_per_address,
                 read_networks((*master.trusted_proxies, *relay.trusted_proxies)),
             ),
+            max_calls=master.max_calls_per_user,
             max_body=master.max_body,
             door=door,
             trusted=read_networks(master.trusted_proxies),

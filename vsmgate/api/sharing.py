@@ -216,6 +216,7 @@ class Sharing:
             group=asked.group,
             expires_in=asked.expires_in,
         )
+        call.details["grant"] = grant.id
         return json_reply(201, _grant(grant))
 
     async def revoke(self, call: Call) -> Reply:
@@ -236,11 +237,13 @@ class Sharing:
         secret, invitation = await self._desk.invite(
             call.identity, job_id, Right(asked.right), asked.expires_in, asked.uses
         )
+        call.details["invitation"] = invitation.id
         return json_reply(201, _invitation(invitation, secret))
 
     async def withdraw(self, call: Call) -> Reply:
         """Take an invitation back."""
-        await self._desk.withdraw(call.identity, call.job_id(), call.arguments["invitation_id"])
+        one = call.details["invitation"] = call.arguments["invitation_id"]
+        await self._desk.withdraw(call.identity, call.job_id(), one)
         return Reply(204)
 
     async def redeem(self, call: Call) -> Reply:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -27,7 +28,7 @@ from vsmgate.api.request import ApiRequest
 from vsmgate.api.route import Routes
 from vsmgate.door import Door
 from vsmgate.doorstep import Doorstep
-from vsmgate.errors import GatewayError
+from vsmgate.errors import GatewayError, QuotaExceeded
 from vsmgate.forwarding import Networks, client_of
 from vsmgate.line_limit import LineLimit
 
@@ -68,6 +69,7 @@ class ApiSite(ServerFactory[ApiChannel]):
     ``head_timeout``: seconds from the connection, or a later request's first octet, to the
     end of the head. ``timeout``: seconds for the body then, and for which a connection
     without a request is kept. ``doorstep``: counts those who have not shown a token.
+    ``max_calls``: of one user at a time.
     """
 
     noisy = False
@@ -82,6 +84,7 @@ class ApiSite(ServerFactory[ApiChannel]):
         metrics: Metrics,
         *,
         doorstep: Doorstep,
+        max_calls: int,
         max_body: int,
         head_timeout: float,
         timeout: int = 60,
@@ -93,6 +96,8 @@ class ApiSite(ServerFactory[ApiChannel]):
         self.routes = routes
         self.cors = cors
         self.doorstep = doorstep
+        self._max_calls = max_calls
+        self._calls: Counter[str] = Counter()
         self.max_body = max_body
         self.door = door or Door()
         self._trusted = trusted
@@ -111,6 +116,20 @@ class ApiSite(ServerFactory[ApiChannel]):
         channel.factory = self
         channel.timeOut = self.timeout
         return channel
+
+    def enter(self, subject: str) -> None:
+        """Count a call until it `left`; fails with `QuotaExceeded` where there are too many."""
+        if self._calls[subject] >= self._max_calls:
+            raise QuotaExceeded(
+                f"{self._max_calls} calls of yours wait for their answers, as many as are allowed."
+            )
+        self._calls[subject] += 1
+
+    def left(self, subject: str) -> None:
+        """A call that was counted is over."""
+        self._calls[subject] -= 1
+        if not self._calls[subject]:
+            del self._calls[subject]
 
     def date(self) -> bytes:
         """Return the value of ``Date``, made once a second."""

@@ -5,6 +5,8 @@ file that was moved or removed is noticed at the next entry, and a new one is ma
 that cannot be written is lost and the gateway goes on: users keep their work when a disk
 is full. That is told at once in the gateway's log, and in the file itself when it can be
 written again, with the number of entries that are missing.
+
+A disk may also hang: so the file is written in a thread, and open WebSockets go on meanwhile.
 """
 
 from __future__ import annotations
@@ -12,27 +14,43 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 from twisted.logger import Logger
 
 from vsmgate.audit import Entry, Tally, Value, line_of, stamp
 from vsmgate.errors import ConfigError, Problem
+from vsmgate.hands.threads import OwnThreads
 
-__all__ = ["AuditLog"]
+__all__ = ["MOST", "AuditLog"]
+
+#: Entries that may wait for the disk; further ones are lost.
+MOST = 10_000
 
 
 class AuditLog:
-    """Appends entries to the file ``path``; ``wall`` is Unix time, ``seconds`` a steady clock."""
+    """Appends entries to the file ``path``; ``wall`` is Unix time, ``seconds`` a steady clock.
+
+    ``thread`` makes the calls that may block, one after the other.
+    """
 
     _log = Logger()
 
-    def __init__(self, path: Path, wall: Callable[[], float], seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        wall: Callable[[], float],
+        seconds: Callable[[], float],
+        thread: OwnThreads | None = None,
+    ) -> None:
         self._path = path
         self._wall = wall
         self._tally = Tally(seconds)
+        self._thread = thread or OwnThreads("audit")
         self._descriptor = -1
-        self._lost = 0
         self._torn = False
+        self._counting = Lock()
+        self._waiting = self._lost = 0
 
     def open(self) -> None:
         """Open the file, made with mode 0600 where it is missing; fails with `ConfigError`."""
@@ -42,6 +60,7 @@ class AuditLog:
             reason = (error.strerror or str(error)).lower()
             problem = Problem("audit.file", f"cannot be opened for appending: {reason}")
             raise ConfigError(str(self._path), [problem]) from None
+        self._thread.start()
 
     def record(
         self,
@@ -56,19 +75,24 @@ class AuditLog:
         **details: Value,
     ) -> None:
         """Write an entry (see `vsmgate.audit.Recorder`)."""
-        self._write(
-            Entry(
-                stamp(self._wall()),
-                action,
-                outcome,
-                subject,
-                authenticator,
-                job,
-                peer,
-                request_id,
-                details,
-            )
+        entry = Entry(
+            stamp(self._wall()),
+            action,
+            outcome,
+            subject,
+            authenticator,
+            job,
+            peer,
+            request_id,
+            details,
         )
+        with self._counting:
+            room = self._waiting < MOST
+            self._waiting += room
+        if room:
+            self._thread.callInThread(self._write, entry)
+        else:
+            self._lose("the disk does not answer")
 
     def refused(self, action: str, outcome: str, peer: str, request_id: str, face: str) -> None:
         """Write what a stranger tried, once a minute for each ``peer``; `flush` tells the rest."""
@@ -85,8 +109,9 @@ class AuditLog:
                 self.record(action, outcome=outcome, peer=peer, count=count)
 
     def close(self) -> None:
-        """Write what was only counted so far, and let go of the file."""
+        """Write what waits, what was only counted so far too, and let go of the file."""
         self.flush(everything=True)
+        self._thread.stop()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -94,26 +119,34 @@ class AuditLog:
     # -- inside -----------------------------------------------------------------------
 
     def _write(self, entry: Entry) -> None:
+        with self._counting:
+            self._waiting -= 1
         try:
             self._follow()
-            if self._lost:
-                gap = Entry(entry.time, "audit_gap", "lost", details={"count": self._lost})
+            if lost := self._lost:
+                gap = Entry(entry.time, "audit_gap", "lost", details={"count": lost})
                 self._append(line_of(gap))
                 self._log.warn(
                     "the audit log {path} is written again; {count} entries are missing",
                     path=self._path,
-                    count=self._lost,
+                    count=lost,
                 )
-                self._lost = 0
+                with self._counting:
+                    self._lost -= lost
             self._append(line_of(entry))
         except OSError as error:
-            if not self._lost:
-                self._log.critical(
-                    "the audit log {path} cannot be written, ENTRIES ARE BEING LOST: {reason}",
-                    path=self._path,
-                    reason=error.strerror or str(error),
-                )
+            self._lose(error.strerror or str(error))
+
+    def _lose(self, reason: str) -> None:
+        with self._counting:
+            first = not self._lost
             self._lost += 1
+        if first:
+            self._log.critical(
+                "the audit log {path} cannot be written, ENTRIES ARE BEING LOST: {reason}",
+                path=self._path,
+                reason=reason,
+            )
 
     def _append(self, line: bytes) -> None:
         # What a full disk cut off must not swallow the next line.

@@ -19,15 +19,17 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
-from twisted.python.threadpool import ThreadPool
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
 
 from vsmgate.errors import ConfigError, Problem, StoreUnavailable
+from vsmgate.hands.threads import OwnThreads
 
 __all__ = ["Database"]
 
@@ -65,7 +67,7 @@ class _Lane:
         self._name = name
 
     def start(self) -> None:
-        self.pool = ThreadPool(0, self._threads, self._name)
+        self.pool = OwnThreads(self._name, self._threads)
         self.engine = create_engine(
             self._url,
             connect_args={"timeout": self._patience, "check_same_thread": False},
@@ -89,21 +91,22 @@ class Database:
     """One database, driven from the reactor.
 
     ``url`` names a SQLite file. ``readers``: how many reading threads. ``patience``:
-    seconds that a transaction waits for another process's lock. Threads and files exist
-    from `open` to `close` only; when nobody closes, the reactor's shutdown does.
+    seconds that a transaction waits for its turn here, and then for another process's lock.
+    Threads and files exist from `open` to `close` only; when nobody closes, the reactor's
+    shutdown does.
     """
 
     def __init__(
         self, url: URL, reactor: IReactorCore, *, readers: int = 2, patience: float = 5.0
     ) -> None:
         self._reactor = reactor
-        self._path = Path(url.database or "")
+        self._patience = patience
+        self.path = Path(url.database or "")
         self._writer = _Lane("store-writer", url, 1, patience, writes=True)
         self._readers = _Lane("store-reader", url, readers, patience, writes=False)
         self._opened = False
         self._file = (0, 0)
-        self._busy = 0
-        self._idle: list[Deferred[None]] = []
+        self._working: set[Deferred[None]] = set()
         self._trigger: Any = None
 
     async def open(self, prepare: Callable[[Connection], None]) -> None:
@@ -137,13 +140,15 @@ class Database:
 
         An exception of ``work`` rolls back and comes out here. Both verbs fail with
         `StoreUnavailable` when the database does. Cancelled before its turn the work is
-        not done; cancelled later it is done or not, and nobody is told.
+        not done; cancelled later it is done or not, and nobody is told. What waits for its
+        turn too long is not done either: behind a disk that hangs, or a lock that another
+        process keeps, calls would pile up, to be done when nobody waits for them any more.
         """
         return await self._run(self._writer, self._write, work, *args, **kwargs)
 
     def _write(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Write, unless nobody would ever read it: into a file that lost its name."""
-        if _identity(self._path) != self._file:
+        if _identity(self.path) != self._file:
             raise StoreUnavailable(
                 "The job store's file was removed or replaced while the gateway ran: put it"
                 " back, or restart the gateway to begin with the new one."
@@ -153,10 +158,7 @@ class Database:
     async def close(self) -> None:
         """Finish what is under way, then end the threads."""
         self._opened = False
-        if self._busy:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+        await DeferredList(list(self._working))
         if self._trigger is not None:
             self._reactor.removeSystemEventTrigger(self._trigger)
             self._stop()
@@ -169,13 +171,13 @@ class Database:
 
     def _make_ready(self, prepare: Callable[[Connection], None]) -> None:
         try:
-            _make_private(self._path)
+            _make_private(self.path)
             self._writer.transact(_check)
             self._writer.transact(prepare)
-            self._file = _identity(self._path)
+            self._file = _identity(self.path)
         except OSError as error:
             detail = f"cannot be opened: {(error.strerror or str(error)).lower()}"
-            raise ConfigError(str(self._path), [Problem("store.url", detail)]) from error
+            raise ConfigError(str(self.path), [Problem("store.url", detail)]) from error
         except (DBAPIError, sqlite3.Error) as error:
             native = _native(error)
             if isinstance(native, _OURS) or _primary_code(native) in _PASSING:
@@ -184,38 +186,35 @@ class Database:
                 f"cannot be used: {native}. Restore the file from a backup, or move it"
                 " (and its -wal and -shm files) away to begin with an empty store"
             )
-            raise ConfigError(str(self._path), [Problem("store.url", detail)]) from error
+            raise ConfigError(str(self.path), [Problem("store.url", detail)]) from error
 
     async def _run(self, lane: _Lane, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         if not self._opened:
             raise StoreUnavailable("The job store is closed.")
-        threads = IReactorFromThreads(self._reactor)
-        gone = False
+        turn = Lock()  # taken by the thread that begins, or by who does not wait any more
 
         def work() -> T:
-            if gone:
+            if not turn.acquire(blocking=False):
                 raise CancelledError
             return call(*args, **kwargs)
 
-        def done(success: bool, value: Any) -> None:
-            threads.callFromThread(settle, success, value)
+        def give_up() -> None:
+            if turn.acquire(blocking=False):
+                result.errback(StoreUnavailable("The job store is too slow; try again later."))
 
-        def settle(success: bool, value: Any) -> None:
-            self._busy -= 1
-            if not gone:
-                result.callback(value) if success else result.errback(value)
-            if not self._busy:
-                idle, self._idle = self._idle, []
-                for waiting in idle:
-                    waiting.callback(None)
+        def settle(outcome: Any) -> None:
+            self._working.discard(working)
+            if not result.called:
+                result.callback(outcome)
 
         def abandon(_: Deferred[T]) -> None:
-            nonlocal gone
-            gone = True
+            turn.acquire(blocking=False)
 
         result: Deferred[T] = Deferred(abandon)
-        self._busy += 1
-        lane.pool.callInThreadWithCallback(done, work)
+        patience = IReactorTime(self._reactor).callLater(self._patience, give_up)
+        threads = IReactorFromThreads(self._reactor)
+        working = deferToThreadPool(threads, lane.pool, work)
+        self._working.add(working.addBoth(settle))
         try:
             return await result
         except (DBAPIError, sqlite3.Error) as error:
@@ -223,6 +222,9 @@ class Database:
             if isinstance(native, _OURS):
                 raise
             raise StoreUnavailable(f"The job store failed: {native}.") from error
+        finally:
+            if patience.active():
+                patience.cancel()
 
 
 def _dress_sqlite(engine: Engine, *, writes: bool) -> None:

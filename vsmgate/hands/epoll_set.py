@@ -22,8 +22,9 @@ __all__ = ["HAVE_EPOLL", "EpollSet", "Member"]
 
 HAVE_EPOLL = hasattr(select, "epoll")
 
-#: Events that are fetched with one system call, and how often that is done in a turn.
-EVENTS, ROUNDS = 64, 4
+#: Events that are fetched with one system call, and how often that is done in a turn: what
+#: others do in between is spread the finer, the fewer there are.
+EVENTS, ROUNDS = 64, 2
 
 
 class Member(Protocol):

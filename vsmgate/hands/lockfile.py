@@ -17,10 +17,16 @@ __all__ = ["LockFile"]
 
 
 class LockFile:
-    """A lock on the file ``path``, held from `acquire` to `release` or the process's end."""
+    """A lock on the file ``path``, held from `acquire` to `release` or the process's end.
 
-    def __init__(self, path: Path) -> None:
+    ``what`` it stands for, and the ``key`` of the configuration that says which, are told
+    when another process has it.
+    """
+
+    def __init__(self, path: Path, what: str = "state directory", key: str = "state_dir") -> None:
         self._path = path
+        self._what = what
+        self._key = key
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -33,7 +39,7 @@ class LockFile:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise _refusal(path, f"the lock file {path.name} cannot be opened: {reason}") from error
+            raise self._refusal(f"the lock file {path.name} cannot be opened: {reason}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
@@ -43,14 +49,14 @@ class LockFile:
             os.close(descriptor)
             who = f"another gateway (pid {holder})" if holder else "another gateway"
             detail = (
-                f"{who} uses this state directory ({path.name} is locked); stop it, or give"
-                " this one a state directory of its own"
+                f"{who} uses this {self._what} ({path.name} is locked); stop it, or give"
+                f" this one a {self._what} of its own"
             )
-            raise _refusal(path, detail) from error
+            raise self._refusal(detail) from error
         except OSError as error:
             os.close(descriptor)
             reason = (error.strerror or str(error)).lower()
-            raise _refusal(path, f"{path.name} cannot be locked: {reason}") from error
+            raise self._refusal(f"{path.name} cannot be locked: {reason}") from error
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -60,6 +66,5 @@ class LockFile:
             os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
-
-def _refusal(path: Path, detail: str) -> ConfigError:
-    return ConfigError(str(path.parent), [Problem("state_dir", detail)])
+    def _refusal(self, detail: str) -> ConfigError:
+        return ConfigError(str(self._path.parent), [Problem(self._key, detail)])

@@ -1,7 +1,8 @@
 """A bounded share of the reactor's threads, for blocking calls that may hang.
 
 Reading a shared file system is such a call: without a bound a file server that does not
-answer would take all the threads, and name lookups with them.
+answer would take all the threads, and name lookups with them. What has calls all the time has
+threads of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
 
-__all__ = ["Threads"]
+__all__ = ["OwnThreads", "Threads"]
 
 T = TypeVar("T")
 
@@ -39,3 +41,10 @@ class Threads:
     def _done(self, result: Any, answer: Deferred[Any]) -> None:
         self._busy -= 1
         answer.callback(result)  # swallowed when whoever asked has given up
+
+
+class OwnThreads(ThreadPool):
+    """At most ``most`` threads, made when they are needed; further calls wait in their order."""
+
+    def __init__(self, name: str, most: int = 1) -> None:
+        super().__init__(0, most, name)

@@ -156,11 +156,6 @@ class Access:
     async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
         """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
         identity = await self._admitted(job_id, service, credential)
-        job = await self._book.find(job_id)
-        if identity is None and job.usecase.tokenless:
-            identity = Identity(job.owner, authenticator=TOKENLESS)
-        if identity is None:
-            raise Unauthenticated("A token or a ticket is required.")
         job, right = await self._reach(identity, job_id)
         spec, service = service_of(job, service), sys.intern(service)
         if right is Right.VIEW:
@@ -177,14 +172,12 @@ class Access:
         secret = self._secrets.of(job_id) if self._secrets and spec.secret else None
         return Target(job, service, spec, endpoint, identity, rule, secret, right)
 
-    async def _admitted(
-        self, job_id: str, service: str, credential: Credential | None
-    ) -> Identity | None:
+    async def _admitted(self, job_id: str, service: str, credential: Credential | None) -> Identity:
         if credential is None:
             known = self._book.get(job_id)
             if known is None or not known.usecase.tokenless:
                 raise Unauthenticated("A token or a ticket is required.")
-            return None
+            return Identity(known.owner, authenticator=TOKENLESS)
         if credential.kind == "bearer":
             return await self.authenticate(credential.secret)
         if credential.kind == "session":

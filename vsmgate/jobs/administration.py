@@ -53,6 +53,7 @@ class Administration:
         self._drivers = drivers
         self._wall = wall
         self.revoke = revocations.revoke
+        self.lift = revocations.lift
         self.revocations = revocations.all
 
     async def page(

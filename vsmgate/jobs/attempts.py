@@ -93,11 +93,6 @@ class Attempts:
         """Wait for the first word on a job, at most ``seconds``."""
         if job_id not in self._settling:
             return
-        tried: Deferred[None] = Deferred()
+        tried: Deferred[None] = Deferred()  # once it timed out, it ignores what comes
         self._settling[job_id].append(tried)
-        try:
-            await tried.addTimeout(seconds, self._clock, lambda _, __: None)
-        finally:
-            waiting = self._settling.get(job_id, [])
-            if tried in waiting:
-                waiting.remove(tried)
+        await tried.addTimeout(seconds, self._clock, lambda _, __: None)

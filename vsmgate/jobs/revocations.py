@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from vsmgate.errors import Unauthenticated
+from vsmgate.errors import NoSuchRevocation, Unauthenticated
 from vsmgate.interfaces import IJobStore
 from vsmgate.jobs.ticker import Ticker
 from vsmgate.model import Identity
@@ -28,9 +28,12 @@ class Revocations:
 
     async def load(self) -> None:
         """Read them from the store."""
-        found = await self._store.revocations()
-        # What was revoked here while the store was read may be missing in what it answered.
-        later = {who: at for who, at in self._until.items() if at > found.get(who, 0.0)}
+        before = self._until
+        found = dict(await self._store.revocations())
+        # What was revoked or lifted here while the store was read may be missing in its answer.
+        for who in before.keys() - self._until.keys():
+            found.pop(who, None)
+        later = {who: at for who, at in self._until.items() if before.get(who) != at}
         self._until = {**found, **later}
 
     async def revoke(self, subject: str) -> float:
@@ -39,6 +42,16 @@ class Revocations:
         await self._store.revoke(subject, now)
         self._until = {**self._until, subject: now}
         return now
+
+    async def lift(self, subject: str) -> None:
+        """Take a revocation back: what ``subject`` was given before is good again, if it was.
+
+        Fails with `NoSuchRevocation`.
+        """
+        lifted = await self._store.lift(subject)
+        self._until = {who: at for who, at in self._until.items() if who != subject}
+        if not lifted:
+            raise NoSuchRevocation("Nothing that this subject was given is revoked.")
 
     def all(self) -> Mapping[str, float]:
         """Return subject -> until when what it was given is not good."""

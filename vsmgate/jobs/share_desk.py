@@ -61,7 +61,7 @@ class ShareDesk:
     async def invitations(self, identity: Identity, job_id: str) -> Sequence[Invitation]:
         """Return a job's invitations that have not expired, oldest first."""
         job = await self._access.permitted(identity, job_id, Right.OWNER)
-        return [one for one in job.invitations if self._wall() < one.expires_at]
+        return [one for one in job.invitations if one.current(self._wall())]
 
     async def invite(
         self, identity: Identity, job_id: str, right: Right, expires_in: float, uses: int

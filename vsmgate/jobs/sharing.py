@@ -119,12 +119,12 @@ def redeemed(job: Job, digest: str, subject: str, grant_id: str, now: float) -> 
     followed twice. Fails with `NoSuchInvitation` or `JobConflict`.
     """
     found = next((one for one in job.invitations if one.digest == digest), None)
-    if found is None or job.ended or now >= found.expires_at:
+    if found is None or job.ended or not found.current(now):
         raise NoSuchInvitation
     has = right_of(job, Identity(subject), now)
     if has is not None and has.includes(found.right):
         return job
-    if subject in (*found.redeemed, *found.barred) or not found.current(now):
+    if subject in (*found.redeemed, *found.barred) or len(found.redeemed) >= found.uses:
         raise NoSuchInvitation
     grant = Grant(grant_id, found.right, now, subject=subject, invitation=found.id)
     used = msgspec.structs.replace(found, redeemed=(*found.redeemed, subject))
@@ -148,4 +148,4 @@ def _barred(invitation: Invitation, subject: str | None) -> Invitation:
 
 
 def _current(job: Job, now: float) -> Sequence[Invitation]:
-    return [one for one in job.invitations if now < one.expires_at]
+    return [one for one in job.invitations if one.current(now)]

@@ -19,6 +19,7 @@ __all__ = [
     "Cluster",
     "Clusters",
     "Container",
+    "Defined",
     "Described",
     "Events",
     "Failed",
@@ -134,6 +135,24 @@ class Clusters(_Camel, frozen=True):
     """The answer to ``DescribeClusters`` for one."""
 
     clusters: tuple[Cluster, ...]
+
+
+class _Container(_Camel, frozen=True):
+    name: str = ""
+
+
+class Definition(_Camel, frozen=True):
+    """One task definition."""
+
+    status: str = "ACTIVE"
+    network_mode: str | None = None
+    containers: tuple[_Container, ...] = msgspec.field(name="containerDefinitions", default=())
+
+
+class Defined(_Camel, frozen=True):
+    """The answer to ``DescribeTaskDefinition``."""
+
+    task_definition: Definition
 
 
 class Event(_Camel, frozen=True):

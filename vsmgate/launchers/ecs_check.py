@@ -7,9 +7,10 @@ from secrets import token_hex
 
 from vsmgate.errors import BadCredentials, EngineError
 from vsmgate.launchers.ecs_client import EcsClient
-from vsmgate.model import new_job_id, tag_of
+from vsmgate.launchers.ecs_plan import EcsPlan
+from vsmgate.model import Usecase, new_job_id, tag_of
 
-__all__ = ["check_ecs"]
+__all__ = ["check_definitions", "check_ecs"]
 
 
 async def check_ecs(ecs: EcsClient) -> Sequence[str]:
@@ -40,4 +41,20 @@ async def check_ecs(ecs: EcsClient) -> Sequence[str]:
                 return [said]
         if isinstance(said, str) and said:
             problems.append(said)
+    return problems
+
+
+async def check_definitions(
+    ecs: EcsClient, plans: Sequence[tuple[Usecase, EcsPlan]]
+) -> Sequence[str]:
+    """Return what is wrong with the task definitions that use cases name."""
+    problems = []
+    for usecase, plan in plans:
+        containers = [plan.services[name].container or name for name in usecase.services]
+        said = await ecs.definition_trouble(plan.task_definition, containers)
+        if said:
+            problems.append(
+                f"The task definition {plan.task_definition!r} of the use case"
+                f" {usecase.name!r} {said}."
+            )
     return problems

@@ -15,6 +15,7 @@ from vsmgate.hands.http_client import HttpFailed
 from vsmgate.launchers.ecs_answers import (
     Cluster,
     Clusters,
+    Defined,
     Described,
     Events,
     Listed,
@@ -33,7 +34,10 @@ __all__ = ["EcsClient"]
 _ECS = "AmazonEC2ContainerServiceV20141113"
 _LOGS = "Logs_20140328"
 #: What changes nothing.
-_READS = ("DescribeClusters", "DescribeTasks", "GetLogEvents", "ListTasks")
+_READS = (
+    *("DescribeClusters", "DescribeTaskDefinition", "DescribeTasks"),
+    *("GetLogEvents", "ListTasks"),
+)
 #: DescribeTasks: "a list of up to 100 task IDs".
 _MOST_TASKS = 100
 #: Pages of a log: one may be empty though there is more.
@@ -170,6 +174,27 @@ class EcsClient:
             )
         if settings.launch_type == "EC2" and not cluster.machines:
             return f"The cluster {where} has no machines: launch some, or set launch_type."
+        return ""
+
+    async def definition_trouble(self, name: str, containers: Collection[str]) -> str:
+        """Return why a task definition cannot run ``containers``; nothing where that is secret."""
+        status, answer = await self._ask("ecs", "DescribeTaskDefinition", {"taskDefinition": name})
+        if status != 200:
+            quiet = ("not_permitted", "no_task_definition")
+            error, _, _ = self._failed("DescribeTaskDefinition", status, answer, quiet=quiet)
+            if error.code not in quiet:
+                raise _unreachable(error)
+            return "is not there: register it" if error.code == "no_task_definition" else ""
+        found = decode(answer, Defined).task_definition
+        there = [container.name for container in found.containers]
+        missing = [repr(name) for name in containers if name not in there]
+        if found.status != "ACTIVE":
+            return f"is {found.status}: register it again, or name another revision"
+        if missing:
+            return f"has no container {', '.join(missing)}; it has: {', '.join(there)}"
+        if found.network_mode != "awsvpc":
+            mode = found.network_mode or "bridge"
+            return f"has the network mode {mode}: register it with awsvpc"
         return ""
 
     async def log_trouble(self) -> str:

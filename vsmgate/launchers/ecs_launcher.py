@@ -15,15 +15,15 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from vsmgate.errors import BadParameters, EngineRefused, EngineUnreachable
-from vsmgate.interfaces import Context, IEngineCheck, IExtendable, ILauncher
+from vsmgate.interfaces import Context, IEngineCheck, IExtendable, ILauncher, IUsecaseCheck
 from vsmgate.launchers.ecs_answers import Task
-from vsmgate.launchers.ecs_check import check_ecs
+from vsmgate.launchers.ecs_check import check_definitions, check_ecs
 from vsmgate.launchers.ecs_client import EcsClient
-from vsmgate.launchers.ecs_plan import places_of, run_task
+from vsmgate.launchers.ecs_plan import EcsPlan, places_of, run_task
 from vsmgate.launchers.ecs_reasons import address_of, observation
 from vsmgate.launchers.ecs_ref import EcsRef, Place
 from vsmgate.launchers.ecs_settings import EcsSettings
-from vsmgate.model import Launch, LogStream, Observation, Phase, Reason
+from vsmgate.model import Launch, LogStream, Observation, Phase, Reason, Usecase
 
 __all__ = ["EcsLauncher"]
 
@@ -31,7 +31,7 @@ __all__ = ["EcsLauncher"]
 _FRESH = 120.0
 
 
-@implementer(ILauncher, IExtendable, IEngineCheck)
+@implementer(ILauncher, IExtendable, IEngineCheck, IUsecaseCheck)
 class EcsLauncher:
     """Jobs on one cluster."""
 
@@ -110,10 +110,13 @@ class EcsLauncher:
         if seen.phase in (Phase.ENDED, Phase.UNKNOWN):
             raise EngineRefused("The job does not run any more.", code="not_extendable")
 
-    # -- IEngineCheck ------------------------------------------------------------------
+    # -- IEngineCheck, IUsecaseCheck ---------------------------------------------------
 
     async def check_engine(self) -> Sequence[str]:
         return await check_ecs(self._ecs)
+
+    async def check_usecases(self, plans: Sequence[tuple[Usecase, EcsPlan]]) -> Sequence[str]:
+        return await check_definitions(self._ecs, plans)
 
     # -- parts -------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ def render_script(launch: Launch, place: Place) -> str:
         tag=launch.tag,
         umask="027" if place.shared else "077",
         folder=shlex.quote(f"{place.folder}/{launch.job_id}") if place.folder else OWN_FOLDER,
-        fresh=":" if place.folder else 'rm -rf -- "$folder" || exit 90  # of an earlier run',
+        fresh=_fresh(place),
         secret=":" if launch.secret is None else place.secret,
         names=" ".join(services),
         limit=60 * math.ceil(launch.lifetime / 60.0),
@@ -187,6 +187,13 @@ def render_script(launch: Launch, place: Place) -> str:
         parts.append(_service(launch, name, names, variables))
     parts.append("wait\nfinish service")
     return "\n".join([*parts, ""])
+
+
+def _fresh(place: Place) -> str:
+    """Return a line about what is there before the script runs."""
+    if place.folder is None:
+        return 'rm -rf -- "$folder" || exit 90  # of an earlier run'
+    return 'chmod 640 -- "$folder.log"  # Slurm made it' if place.shared else ":"
 
 
 def _service(

@@ -113,7 +113,7 @@ class SlurmLauncher:
     # -- ILauncher ---------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> str:
-        user = "" if self._own else account_of(launch.owner)
+        user = "" if self._own else await self._in_thread(lambda: account_of(launch.owner))
         if not self._settings.folder:
             self._make_folder()
         try:

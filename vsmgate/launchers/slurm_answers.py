@@ -202,7 +202,7 @@ _REFUSALS = (
     ("time limit", "bad_time_limit"),
     ("node (configuration|count)|can not be satisfied|cpu count|memory", "impossible_resources"),
     ("policy|limit", "limit_reached"),
-    ("not permitted|permission denied|sudo:|invalid user|access", "not_permitted"),
+    ("not permitted|permission denied|invalid user|access", "not_permitted"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -80,8 +81,23 @@ class SlurmCommands:
         secret = {SECRET_VARIABLE: order.secret.reveal()} if order.secret else {}
         done = await self._run(argv, owner=order.owner, stdin=order.script.encode(), more=secret)
         if done.status != 0:
-            raise _failure("sbatch", done)
+            raise self._not_begun(order.owner, done) or _failure("sbatch", done)
         return parse_number(_text(done.out))
+
+    def _not_begun(self, owner: str, done: Completed) -> EngineRefused | None:
+        """Return the error where it was not sbatch that failed, but what runs it as the owner."""
+        words = _text(done.err)
+        if not owner or re.search("^sbatch: ", words, re.MULTILINE):
+            return None
+        self._log.error(
+            "{prefix} did not run sbatch as {owner} (status {status}): {words}",
+            prefix=self._prefix[0],
+            owner=owner,
+            status=done.status,
+            words=words.strip()[:1000],
+        )
+        detail = f"The gateway may not run jobs under the account {owner}; tell its operator."
+        return EngineRefused(detail, code="not_permitted")
 
     async def jobs(
         self, *, numbers: Collection[int] = (), names: Collection[str] = (), user: str = ""
@@ -158,7 +174,10 @@ class SlurmCommands:
 
     async def remove(self, paths: Sequence[str], owner: str) -> None:
         """Remove files and folders of a job, as their owner."""
-        await self._run(["rm", "-rf", "--", *paths], owner=owner)
+        done = await self._run(["rm", "-rf", "--", *paths], owner=owner)
+        if done.status != 0:
+            why = _text(done.err).strip()[:1000]
+            self._log.warn("{paths} stay: {why}", paths=paths, why=why)
 
     async def _run(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -41,10 +43,18 @@ class SlurmRef(NamedTuple):
 
 
 def account_of(owner: str) -> str:
-    """Return the account that an owner has, whose name must be it; raises `EngineRefused`."""
-    if not USER.fullmatch(owner) or owner == "root":
-        detail = "Jobs run under their owners' accounts here, and you have none by your name."
-        raise EngineRefused(detail, code="no_account")
+    """Return the account that an owner has, whose name must be it; raises `EngineRefused`.
+
+    Root and the gateway's own user have no jobs here. Asks the system's user database, which
+    may block.
+    """
+    try:
+        known = USER.fullmatch(owner) and pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        known = None
+    if not known or known == os.geteuid():
+        detail = "Jobs run under their owners' accounts here, and you have none by your name"
+        raise EngineRefused(f"{detail}, {owner[:64]!r}.", code="no_account")
     return owner
 
 

@@ -55,7 +55,7 @@ class SlurmRest:
             answer = await self._ask("POST", "/job/submit", body)
         except BadCredentials as error:
             raise EngineRefused(error.detail, code=error.code) from None
-        if answer.job_id > 0:
+        if isinstance(answer.job_id, int) and answer.job_id > 0:
             return answer.job_id
         raise _failure(answer)
 

@@ -1,8 +1,7 @@
 """What slurmrestd is told and says: jobs as JSON, in both shapes that it had. Pure.
 
-Up to the API v0.0.38 (Slurm 22.05) a description has plain values, checked on a real one; from
-v0.0.40 on (23.11) numbers are objects and the environment is a list, after Slurm's own
-``src/plugins/data_parser/v0.0.40/parsers.c`` (JOB_DESC_MSG). v0.0.39 is neither.
+Up to the API v0.0.38 (Slurm 22.05) a description has plain values; from v0.0.40 on (23.11) numbers
+are objects and the environment is a list. Both were checked on a real one. v0.0.39 is neither.
 """
 
 from __future__ import annotations
@@ -118,10 +117,13 @@ class _Trouble(Struct):
 
 
 class RestAnswer(Struct):
-    """What every answer has. ``errors`` may be there although it was done: warnings."""
+    """What every answer has. ``errors`` may be there although it was done: warnings.
+
+    ``job_id``: of a job that was submitted. That of a changed one is text up to v0.0.41.
+    """
 
     errors: list[_Trouble] = []
-    job_id: int = 0
+    job_id: int | str = 0
 
     @property
     def words(self) -> str:

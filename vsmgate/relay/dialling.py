@@ -35,7 +35,9 @@ async def within(
         raise late
 
     deferred = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting)
-    return await deferred.addTimeout(seconds, clock, onTimeoutCancel=give_up)
+    if not deferred.called:  # most questions are answered from memory, at once
+        deferred.addTimeout(seconds, clock, onTimeoutCancel=give_up)
+    return await deferred
 
 
 class Reply:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorTime,
+    ISSLTransport,
+    IWriteDescriptor,
+)
 from twisted.python.failure import Failure
 
 from vsmgate.relay.leg import Leg
@@ -38,6 +43,8 @@ class Farewell:
             self._transport
         ):
             self._transport.loseWriteConnection()
+            if IWriteDescriptor.providedBy(self._transport):
+                self._transport.doWrite()  # now; what it fails with is told by the next event
         else:
             self._transport.loseConnection()
 

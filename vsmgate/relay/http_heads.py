@@ -7,6 +7,7 @@ further than its own path, as all services share the gateway's origin. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from vsmgate.credentials import SESSION_COOKIE
@@ -26,13 +27,16 @@ _HOP = frozenset(
 # Credentials, what the gateway writes itself, and the page's address, whose query may hold a
 # credential. Origin would not fit to the Host that the service sees.
 _OURS = frozenset({"host", "authorization", "cookie", "origin", "referer", "forwarded"})
+_MARK = re.compile(r"[^a-z0-9]")
 _OUR_PREFIXES = ("x-forwarded-", "x-vsmgate-", "x-real-ip", "x-request-id")
 
 # They would hold for the whole origin, not only for the service's path.
 _TOO_FAR = frozenset(
     {
-        *("alt-svc", "clear-site-data", "public-key-pins", "server"),
-        *("service-worker-allowed", "strict-transport-security"),
+        *("accept-ch", "alt-svc", "clear-site-data", "public-key-pins", "server"),
+        *("service-worker-allowed", "set-cookie2", "strict-transport-security"),
+        # Network Error Logging: every address of the origin, with its query, sent to anybody.
+        *("nel", "report-to", "reporting-endpoints"),
     }
 )
 
@@ -48,8 +52,9 @@ def request_head(
     own = {name.lower() for name in added}
     kept = []
     for name, value in head.headers:
-        # Many programs cannot tell "_" from "-" in a name: X_Vsmgate_User must not cross either.
-        plain = name.lower().replace("_", "-")
+        # Many programs cannot tell "_" from "-" in a name, some not ".": X_Vsmgate_User must
+        # not cross either.
+        plain = _MARK.sub("-", name.lower())
         if plain in _HOP | _OURS | own | named or plain.startswith(_OUR_PREFIXES):
             continue
         kept.append((name, value))
@@ -151,7 +156,8 @@ def _location(value: str, host: str, public: str, strip: bool) -> str:
 def _cookie(value: str, public: str, strip: bool) -> str:
     """Return a service's cookie, kept to its own path; empty for one with our name."""
     pair, *attributes = (part.strip() for part in value.split(";"))
-    if pair.partition("=")[0].strip() == SESSION_COOKIE:
+    # A cookie without a name is sent back as its value alone, which may begin with ours.
+    if pair.lstrip("= \t").partition("=")[0].strip() == SESSION_COOKIE:
         return ""
     path = public
     kept = [pair]

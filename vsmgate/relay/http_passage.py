@@ -37,6 +37,9 @@ __all__ = ["HttpPassage", "check_question", "check_session"]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
+#: They are about the way: a tunnel, and an echo of the head, with the job's secret in it.
+_FOR_PROXIES = frozenset({"CONNECT", "TRACE", "TRACK"})
+
 
 def check_question(head: RequestHead, body: Body) -> None:
     """Fail unless ``head`` may ask a service without pages whether all is well: by a GET."""
@@ -59,7 +62,7 @@ def check_session(head: RequestHead, claim: Claim, upgrade: bool) -> None:
 
 
 class HttpPassage:
-    """One admitted plain request."""
+    """One admitted plain request; fails with `MethodNotAllowed` for one that is not for a page."""
 
     def __init__(
         self,
@@ -71,6 +74,8 @@ class HttpPassage:
         route: Route,
         target: Target,
     ) -> None:
+        if head.method in _FOR_PROXIES:
+            raise MethodNotAllowed(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
         self._config = config
         self._desk = desk
         self._passage = passage

@@ -27,17 +27,19 @@ address = "127.0.0.1"
 nodes = "n[12]"
 targets = ["127.0.0.0/8"]
 python = {python}
-#rest = {{ url = {url}, user = "root", token_file = {token}, version = "v0.0.38", \
+#rest = {{ url = {url}, user = "root", token_file = {token}, version = {version}, \
 allow_http = true }}
 """
 
 
 def configuration(cluster: SlurmCluster) -> str:
     """Return the lines of ``vsmgate.toml`` for a cluster that runs, with its slurmrestd."""
+    url = cluster.start_rest()
     return CONFIGURATION.format(
         conf=json.dumps(str(cluster.conf)),
         python=json.dumps(sys.executable),
-        url=json.dumps(cluster.start_rest()),
+        url=json.dumps(url),
+        version=json.dumps(cluster.rest_versions[-1]),
         token=json.dumps(str(write_token(cluster))),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,9 @@ NEEDED = (
 
 #: Generous: it bounds a failure, a success does not wait for it.
 PATIENCE = 60.0
+
+#: It wants to be nobody's, and trusts the tokens that `SlurmCluster.token` makes.
+_RESTD = "setpriv --reuid=65534 --regid=65534 --clear-groups env SLURM_JWT=daemon slurmrestd"
 
 CONF = """\
 ClusterName=vsmgate
@@ -96,6 +100,7 @@ class SlurmCluster:
         self.conf = self.folder / "slurm.conf"
         self.environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(self.conf)}
         self.rest = ""
+        self.rest_versions: list[str] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -126,16 +131,20 @@ class SlurmCluster:
     def start_rest(self) -> str:
         """Start slurmrestd, unless it runs, and return its URL.
 
-        It wants to be nobody's, and trusts the tokens that `token` makes.
+        ``rest_versions`` are then the APIs that it has, the newest last.
         """
         if not self.rest:
             (port,) = _free_ports("127.0.0.1", 1)
-            self._spawn(
-                *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-                *("env", "SLURM_JWT=daemon", "slurmrestd", "-a", "rest_auth/jwt"),
-                *("-s", "openapi/v0.0.38", f"127.0.0.1:{port}"),
-                name="slurmrestd",
+            # Before 23.02 each API is a plugin of its own, later a data parser. Those of
+            # accounting do not start without it.
+            said = "".join(
+                self._run(f"{_RESTD} {option} list", subprocess.STDOUT).stdout
+                for option in ("-s", "-d")
             )
+            self.rest_versions = sorted(set(re.findall(r"/(v0\.0\.\d+)", said)))
+            plugins = ",".join(re.findall(r"openapi/(?:slurmctld|v\S+)", said))
+            arguments = ["-a", "rest_auth/jwt", "-s", plugins, f"127.0.0.1:{port}"]
+            self._spawn(*_RESTD.split(), *arguments, name="slurmrestd")
             self._until(lambda: _listens(port), "slurmrestd")
             self.rest = f"http://127.0.0.1:{port}"
         return self.rest
@@ -187,14 +196,7 @@ class SlurmCluster:
 
     def ask(self, command: str) -> str:
         """Return what one of Slurm's commands prints; nothing when it fails."""
-        done = subprocess.run(
-            command.split(),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = self._run(command, subprocess.PIPE)
         return done.stdout if done.returncode == 0 else ""
 
     def stop(self) -> None:
@@ -236,6 +238,17 @@ class SlurmCluster:
                 if own or not inodes.isdisjoint(_open_files(place)):
                     found.append(int(place.name))
         return found
+
+    def _run(self, command: str, errors: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command.split(),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
 
     def _spawn(self, program: str, *arguments: str, name: str = "") -> None:
         path = shutil.which(program, path=_path())

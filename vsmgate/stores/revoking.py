@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from vsmgate.stores import rows
 from vsmgate.stores.schema import revocations as table
 
-__all__ = ["revocations", "revoke"]
+__all__ = ["lift", "revocations", "revoke"]
 
 
 def revoke(connection: Connection, subject: str, at: float) -> None:
@@ -21,6 +21,11 @@ def revoke(connection: Connection, subject: str, at: float) -> None:
         connection.execute(insert(table).values(subject=subject, revoked_at=at))
     elif known < at:
         connection.execute(update(table).where(mine).values(revoked_at=at))
+
+
+def lift(connection: Connection, subject: str) -> bool:
+    """See `IJobStore.lift`."""
+    return connection.execute(delete(table).where(table.c.subject == subject)).rowcount > 0
 
 
 def revocations(connection: Connection) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from vsmgate.grants import Visitor
 from vsmgate.hands.database import Database
-from vsmgate.interfaces import IJobStore
+from vsmgate.interfaces import IJobStore, ISingleMaster
 from vsmgate.model import Idempotency, Job, Page, Quota, Ticket
 from vsmgate.stores import cursor as cursors
 from vsmgate.stores import revoking, shares, transactions
@@ -21,11 +21,12 @@ from vsmgate.stores.schema import migrate
 __all__ = ["SqlStore"]
 
 
-@implementer(IJobStore)
+@implementer(IJobStore, ISingleMaster)
 class SqlStore:
     """Keeps jobs in a database; ``wall`` tells the age of keys and tickets."""
 
     def __init__(self, database: Database, wall: Callable[[], float]) -> None:
+        self.lock = database.path.with_name(f"{database.path.name}.lock")
         self._database = database
         self._wall = wall
 
@@ -111,6 +112,9 @@ class SqlStore:
 
     async def revoke(self, subject: str, at: float) -> None:
         await self._database.write(revoking.revoke, subject, at)
+
+    async def lift(self, subject: str) -> bool:
+        return await self._database.write(revoking.lift, subject)
 
     async def revocations(self) -> Mapping[str, float]:
         return await self._database.read(revoking.revocations)

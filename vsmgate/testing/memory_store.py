@@ -213,6 +213,10 @@ class MemoryStore:
         self._check()
         self._revocations[subject] = max(at, self._revocations.get(subject, at))
 
+    async def lift(self, subject: str) -> bool:
+        self._check()
+        return self._revocations.pop(subject, None) is not None
+
     async def revocations(self) -> Mapping[str, float]:
         self._check()
         return dict(self._revocations)

@@ -164,7 +164,7 @@ class ScriptedLauncher:
             raise self.fault
 
     def _job(self, ref: str) -> ScriptedJob | None:
-        return self.jobs.get(ref.removeprefix("scripted-"))
+        return next((job for job in self.jobs.values() if job.ref == ref), None)
 
 
 class NoSettings(Struct, frozen=True):

@@ -172,6 +172,15 @@ class StoreStarts(StoreFixtures):
         assert await store.revocations() == {"ada": 300.25, "bob": 7.0}
 
     @deferred
+    async def test_a_revocation_is_lifted_once(self, store: IJobStore) -> None:
+        await store.revoke("ada", 100.5)
+        await store.revoke("bob", 7.0)
+        assert [await store.lift("ada") for _ in range(2)] == [True, False]
+        assert await store.revocations() == {"bob": 7.0}
+        await store.revoke("ada", 50.0)
+        assert await store.revocations() == {"ada": 50.0, "bob": 7.0}
+
+    @deferred
     async def test_a_ticket_is_used_once(self, store: IJobStore) -> None:
         who = Identity("ada", ("vis", "staff"), 99.5, "static")
         ticket = Ticket("d" * 64, new_job_id(), "renderer", who, expires_at=100.0)
