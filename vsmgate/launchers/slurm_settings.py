@@ -120,15 +120,10 @@ def _wrong_rest(rest: RestSettings, config_dir: Path) -> Iterator[tuple[str, str
         why = (error.strerror or str(error)).lower()
         yield "token_file", f"{rest.token_file!r} cannot be read: {why}"
     if rest.ca_file is not None:
-        from vsmgate.hands.http_client import read_authorities
+        from vsmgate.hands.http_client import wrong_with_authorities
 
-        try:
-            read_authorities(config_dir / rest.ca_file)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            yield "ca_file", f"{rest.ca_file!r} cannot be read: {why}"
-        except ValueError as error:
-            yield "ca_file", f"{rest.ca_file!r} {error}"
+        if wrong := wrong_with_authorities(config_dir / rest.ca_file):
+            yield "ca_file", f"{rest.ca_file!r} {wrong}"
 
 
 def _uid(user: str) -> int | None:

@@ -57,7 +57,11 @@ class UnicoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 def settings_problems(settings: UnicoreSettings, where: str, config_dir: Path) -> list[Problem]:
     """Return everything that keeps settings from being used on this machine."""
+    from vsmgate.hands.http_client import wrong_with_authorities
+
     wrong = [*_wrong_site(settings), *_wrong_credential(settings, config_dir), *_wrong(settings)]
+    if settings.ca_file and (why := wrong_with_authorities(config_dir / settings.ca_file)):
+        wrong.append(("ca_file", f"{settings.ca_file!r} {why}"))
     return [Problem(f"{where}.{key}", why) for key, why in wrong]
 
 
