@@ -22,7 +22,7 @@ import click
 from bench.gateway import configure, fill, gateway
 from bench.machine import ROOT
 from vsmgate.bodies import request_body
-from vsmgate.config import parse
+from vsmgate.config_file import parse
 from vsmgate.credentials import claim_of, redact
 from vsmgate.errors import ConfigError, GatewayError
 from vsmgate.frames import FrameTracker, control_frame, frame_head

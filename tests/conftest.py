@@ -86,6 +86,15 @@ def flush_logged(
 
 
 @pytest.fixture
+def logged() -> Iterator[list[LogEvent]]:
+    """Return the events that are logged during the test."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+@pytest.fixture
 def require() -> Callable[[object, str], None]:
     """Return a check for something outside: ``require(shutil.which("sbatch"), "sbatch")``.
 

@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-from vsmgate import config
+from vsmgate import config_file
 from vsmgate.assembly import Assembly, assemble
 from vsmgate.config import Config
 from vsmgate.draft import Draft, draft
@@ -141,7 +141,7 @@ class World:
 
     def act(self, do: Any, text: str | Config) -> Any:
         return do(
-            config.parse(text, "x.toml") if isinstance(text, str) else text,
+            config_file.parse(text, "x.toml") if isinstance(text, str) else text,
             self.folder,
             self.state,
             reactor=self.reactor,

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vsmgate import config
+from vsmgate import config_file
 from vsmgate.auth.static import StaticSettings
 from vsmgate.config import Config, PluginConfig
 from vsmgate.errors import ConfigError
@@ -29,13 +29,13 @@ kind = "toml"
 
 def refused(text: str) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
-        config.parse(text, "x.toml")
+        config_file.parse(text, "x.toml")
     assert caught.value.source == "x.toml"
     return {problem.pointer: problem.detail for problem in caught.value.problems}
 
 
 def test_the_smallest_file_has_the_defaults() -> None:
-    read = config.parse(SMALLEST, "x.toml")
+    read = config_file.parse(SMALLEST, "x.toml")
     assert read == Config(
         launchers={"local": PluginConfig("local", {"grace": 3.5})},
         authenticators={"tokens": PluginConfig("static", {})},
@@ -46,7 +46,7 @@ def test_the_smallest_file_has_the_defaults() -> None:
 def test_authenticators_keep_their_order() -> None:
     names = ["zeta", "alpha", "midst"]
     text = SMALLEST + "".join(f'[authenticators.{name}]\nkind = "static"\n' for name in names)
-    assert list(config.parse(text, "x").authenticators) == ["tokens", *names]
+    assert list(config_file.parse(text, "x").authenticators) == ["tokens", *names]
 
 
 def test_every_error_is_told_at_once() -> None:
@@ -122,7 +122,7 @@ def test_values_that_do_not_go_together(text: str, pointer: str, detail: str) ->
 )
 def test_ports_that_only_look_the_same(text: str) -> None:
     role = "role = 'master'\n" if "launchers.b" in text else ""
-    config.parse(role + SMALLEST + text, "x")
+    config_file.parse(role + SMALLEST + text, "x")
 
 
 def test_each_role_needs_its_plugins() -> None:
@@ -132,9 +132,11 @@ def test_each_role_needs_its_plugins() -> None:
 
 
 def test_overrides() -> None:
-    read = config.parse(SMALLEST, "x")
-    assert config.override(read) == read
-    changed = config.override(read, state_dir="here", role="relay", master_port=1, relay_port=2)
+    read = config_file.parse(SMALLEST, "x")
+    assert config_file.override(read) == read
+    changed = config_file.override(
+        read, state_dir="here", role="relay", master_port=1, relay_port=2
+    )
     assert (changed.state_dir, changed.role) == ("here", "relay")
     assert (changed.master.port, changed.relay.port) == (1, 2)
     assert changed.launchers == read.launchers
@@ -149,15 +151,15 @@ def test_overrides() -> None:
     ],
 )
 def test_overrides_are_checked(changes: dict[str, object], pointer: str) -> None:
-    read = config.parse(SMALLEST, "x")
+    read = config_file.parse(SMALLEST, "x")
     with pytest.raises(ConfigError, match=f"command line: {pointer}: "):
-        config.override(read, **changes)  # type: ignore[arg-type]  # that is the point
+        config_file.override(read, **changes)  # type: ignore[arg-type]  # that is the point
 
 
 def test_a_role_may_need_more_than_the_file_has() -> None:
     text = "role = 'relay'\n[authenticators.tokens]\nkind = 'static'\n"
     with pytest.raises(ConfigError, match="launchers"):
-        config.override(config.parse(text, "x"), role="all")
+        config_file.override(config_file.parse(text, "x"), role="all")
 
 
 def test_the_state_directory_starts_at_the_file(tmp_path: Path) -> None:
@@ -168,17 +170,17 @@ def test_the_state_directory_starts_at_the_file(tmp_path: Path) -> None:
         ("", "var"),
     ):
         path.write_text(f"{line}\n{SMALLEST}")
-        assert config.load(path).state_dir == expected
+        assert config_file.load(path).state_dir == expected
 
 
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: no such file"):
-        config.load(tmp_path / "none.toml")
+        config_file.load(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize("name", ["vsmgate.toml", "production.toml"])
 def test_shipped_files_are_good(name: str) -> None:
-    config.load(ROOT / "conf" / name)
+    config_file.load(ROOT / "conf" / name)
 
 
 def test_what_the_embedded_file_comments_out_are_the_defaults() -> None:
@@ -189,7 +191,7 @@ def test_what_the_embedded_file_comments_out_are_the_defaults() -> None:
         key, equals, value = bare.partition("=")
         is_key = equals and key.strip().isidentifier() and value.partition("#")[0].strip()
         lines.append(bare if is_key and "folder" != key.strip() else line)
-    assert config.parse("\n".join(lines), "x") == config.parse(text, "x")
+    assert config_file.parse("\n".join(lines), "x") == config_file.parse(text, "x")
     assert len([line for line in text.splitlines() if line not in lines]) > 15
 
 

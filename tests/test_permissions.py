@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from vsmgate import config
+from vsmgate import config_file
 from vsmgate.errors import ConfigError
 from vsmgate.model import Identity, Service, Usecase
 from vsmgate.permissions import AccessConfig, Permissions, Rule, wrong_entries
@@ -79,7 +79,7 @@ def test_the_configuration_tells_every_wrong_entry() -> None:
         kind = "toml"
     """
     with pytest.raises(ConfigError) as caught:
-        config.parse(text, "x")
+        config_file.parse(text, "x")
     found = {problem.pointer: problem.detail for problem in caught.value.problems}
     assert set(found) == {
         "access.administrators[0]",

@@ -11,7 +11,8 @@ import click
 from twisted.internet.task import react
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogBeginner
 
-from vsmgate import __version__, config
+from vsmgate import __version__, config_file
+from vsmgate.config import Config
 from vsmgate.draft import Draft, Part, draft, registry_of
 from vsmgate.engines import try_engines
 from vsmgate.errors import ConfigError
@@ -53,8 +54,8 @@ def check(file: Path, state_dir: Path | None, engines: bool, timeout: float) -> 
     keep: Any = heard.append
     globalLogBeginner.beginLoggingTo([keep], discardBuffer=True, redirectStandardIO=False)
     try:
-        read = config.override(
-            config.load(file), state_dir=None if state_dir is None else str(state_dir)
+        read = config_file.override(
+            config_file.load(file), state_dir=None if state_dir is None else str(state_dir)
         )
         config_dir = file.resolve().parent
         registry = registry_of(read, config_dir)
@@ -106,7 +107,7 @@ main.add_command(token)
 main.add_command(local_jobs)
 
 
-def _show(file: Path, read: config.Config, drafted: Draft) -> None:
+def _show(file: Path, read: Config, drafted: Draft) -> None:
     """Print what the gateway would be."""
     rows = {
         "state": read.state_dir,

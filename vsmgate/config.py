@@ -1,25 +1,18 @@
-"""The configuration as one frozen value.
+"""The configuration as one frozen value, which `vsmgate.config_file` reads.
 
-One TOML file is read into `Config`, whole and checked before a port opens (see
-`vsmgate.settings` for how every error is found at once). Durations are seconds, sizes
-octets. Secrets are given by file or environment variable name, never inline.
+Durations are seconds, sizes octets. Secrets are given by file or environment variable name,
+never inline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, to_builtins
-from msgspec.structs import replace
+from msgspec import Meta, Struct
 
 from vsmgate.audit import AuditConfig
-from vsmgate.conflicts import conflicts
-from vsmgate.errors import ConfigError, Problem
 from vsmgate.model import Name, Seconds
 from vsmgate.permissions import AccessConfig
-from vsmgate.settings import inline_secrets, parse_toml, read, read_toml
 
 __all__ = [
     "Config",
@@ -29,17 +22,13 @@ __all__ = [
     "MasterConfig",
     "PluginConfig",
     "RelayConfig",
+    "Role",
     "TlsConfig",
-    "load",
-    "override",
-    "parse",
 ]
 
 Count = Annotated[int, Meta(ge=1)]
 Role = Literal["all", "master", "relay"]
 EngineName = Literal["auto", "sockets", "transports"]
-
-_FAMILIES = ("launchers", "authenticators", "usecases")
 
 
 class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,100 +187,3 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     authenticators: dict[Name, PluginConfig] = {}
     usecases: dict[Name, PluginConfig] = {}
     plugin_folders: tuple[str, ...] = ()
-
-
-def load(path: Path) -> Config:
-    """Return the configuration in the file ``path``; raise `ConfigError` with every error.
-
-    A ``state_dir`` in the file becomes absolute here, and so do the files of ``tls`` and ``audit``.
-    """
-    table = read_toml(path)
-    config = _checked(table, str(path))
-    folder = path.resolve().parent
-    if "state_dir" in table:
-        config = replace(config, state_dir=str(folder / config.state_dir))
-    if config.audit.file is not None:
-        config = replace(config, audit=AuditConfig(str(folder / config.audit.file)))
-    master = replace(config.master, tls=_placed(config.master.tls, folder))
-    relay = replace(config.relay, tls=_placed(config.relay.tls, folder))
-    return replace(config, master=master, relay=relay)
-
-
-def _placed(tls: TlsConfig | None, folder: Path) -> TlsConfig | None:
-    if tls is None:
-        return None
-    certificate, key = str(folder / tls.certificate_file), str(folder / tls.key_file)
-    return replace(tls, certificate_file=certificate, key_file=key)
-
-
-def parse(text: str, source: str) -> Config:
-    """Return the configuration in ``text``; its errors name ``source``."""
-    return _checked(parse_toml(text, source), source)
-
-
-def override(
-    config: Config,
-    *,
-    state_dir: str | None = None,
-    role: Role | None = None,
-    master_port: int | None = None,
-    relay_port: int | None = None,
-) -> Config:
-    """Return ``config`` with what the command line says instead; None leaves it alone.
-
-    ``state_dir`` starts at the working directory, as paths on a command line do. Raises
-    `ConfigError` as `parse` does.
-    """
-    master, relay = config.master, config.relay
-    if master_port is not None:
-        master = replace(master, port=master_port)
-    if relay_port is not None:
-        relay = replace(relay, port=relay_port)
-    changed = replace(
-        config,
-        state_dir=config.state_dir if state_dir is None else state_dir,
-        role=config.role if role is None else role,
-        master=master,
-        relay=relay,
-    )
-    source = "command line"
-    read(Config, to_builtins(changed), source=source)
-    if problems := tuple(conflicts(changed)):
-        raise ConfigError(source, problems)
-    return changed
-
-
-def _checked(table: dict[str, Any], source: str) -> Config:
-    """Return a file's ``table`` as a `Config`, or raise all that is wrong with it."""
-    problems: list[Problem] = []
-    for family in ("store", *_FAMILIES):
-        problems += inline_secrets(table.get(family), family)
-    try:
-        config = read(Config, _with_plugins(table), source=source)
-    except ConfigError as error:
-        raise ConfigError(source, [*error.problems, *problems]) from None
-    problems += conflicts(config)
-    if problems:
-        raise ConfigError(source, problems)
-    if config.relay.tls is not None:
-        return replace(config, relay=replace(config.relay, tls_public=True))
-    return config
-
-
-def _with_plugins(table: dict[str, Any]) -> dict[str, Any]:
-    """Return ``table`` with every plugin table in the layout of `PluginConfig`."""
-
-    def split(plugin: Any, ours: Collection[str] = ("kind",)) -> Any:
-        if not isinstance(plugin, dict):
-            return plugin
-        settings = {key: value for key, value in plugin.items() if key not in ours}
-        return {**{key: plugin[key] for key in ours if key in plugin}, "settings": settings}
-
-    changed = dict(table)
-    if "store" in table:
-        changed["store"] = split(table["store"])
-    for family in _FAMILIES:
-        if isinstance(table.get(family), dict):
-            ours = ("kind", "targets") if family == "launchers" else ("kind",)
-            changed[family] = {name: split(plugin, ours) for name, plugin in table[family].items()}
-    return changed

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.python.usage import Options as TwistedOptions
 
-from vsmgate import __version__, assembly, config, shipped
+from vsmgate import __version__, assembly, config_file, shipped
 from vsmgate.errors import ConfigError
 from vsmgate.gateway import Gateway, WorkerCommand
 
@@ -59,8 +59,8 @@ class Options(TwistedOptions):
         """Read the configuration, and send the log to stderr unless told otherwise."""
         path = Path(self["config"]) if self["config"] else shipped.conf_folder() / "vsmgate.toml"
         try:
-            self.config = config.override(
-                config.load(path),
+            self.config = config_file.override(
+                config_file.load(path),
                 state_dir=self["state-dir"],
                 role=self["role"],
                 master_port=self["master-port"],

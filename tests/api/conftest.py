@@ -475,3 +475,9 @@ def make_face() -> Any:
 def face(make_face: Callable[..., Face]) -> Face:
     """Return a face with the usual configuration."""
     return make_face()
+
+
+@pytest.fixture
+def real(make_face: Callable[..., Face], house: Any) -> Face:
+    """Return a face over the house of the test's module, and on its clock."""
+    return make_face(desk=house.desk, clock=house.clock, token="alice")

@@ -42,12 +42,6 @@ def house() -> Iterator[House]:
     house.end()
 
 
-@pytest.fixture
-def real(make_face: Any, house: House) -> Any:
-    """Return a face over it, and on its clock."""
-    return make_face(desk=house.desk, clock=house.clock, token="alice")
-
-
 def test_an_administrator_ends_anybodys_job(real: Any, house: House) -> None:
     job = make_ready(house, house.start(BOB))
     assert real.ask("GET", f"/v1/jobs/{job.id}").status == 404, "as a user she sees her own only"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
 from tests.api.conftest import Face
@@ -321,21 +321,12 @@ def test_reason_phrases_stay_in_their_line(face: Any) -> None:
     assert len(answer.phrase) <= 100
 
 
-@pytest.fixture
-def events() -> Any:
-    """Return the events that are logged meanwhile."""
-    logged: list[LogEvent] = []
-    globalLogPublisher.addObserver(logged.append)
-    yield logged
-    globalLogPublisher.removeObserver(logged.append)
-
-
-def test_access_lines(face: Any, events: list[LogEvent]) -> None:
+def test_access_lines(face: Any, logged: list[LogEvent]) -> None:
     job = face.job()
     face.ask("GET", f"/status/{job.id}?token=ann-token", X_Request_Id="id-1")
     face.ask("GET", "/nothing?ann-token", token=None)
     face.wire().send(b"GET /healthz?ann-token HTTP/1.1\r\n\r\n")
-    lines = [event["access"] for event in events if "access" in event]
+    lines = [event["access"] for event in logged if "access" in event]
     assert [(line.method, line.path, line.status, line.subject) for line in lines] == [
         ("GET", f"/status/{job.id}", 200, "ann"),
         ("GET", "/nothing", 404, ""),
@@ -343,15 +334,15 @@ def test_access_lines(face: Any, events: list[LogEvent]) -> None:
     ]
     assert (lines[0].request_id, lines[0].route) == ("id-1", "/status/{job_id}")
     assert lines[0].octets > 100
-    assert next(formatEvent(event) for event in events if "access" in event) == (
+    assert next(formatEvent(event) for event in logged if "access" in event) == (
         f"GET /status/{job.id} 200 {lines[0].octets} B 0.0000 s ann id-1"
     )
-    assert "ann-token" not in repr(events)
+    assert "ann-token" not in repr(logged)
 
 
-def test_probes_are_no_lines_while_all_is_well(face: Any, events: list[LogEvent]) -> None:
+def test_probes_are_no_lines_while_all_is_well(face: Any, logged: list[LogEvent]) -> None:
     def levels() -> list[str]:
-        return [event["log_level"].name for event in events if "access" in event]
+        return [event["log_level"].name for event in logged if "access" in event]
 
     for path in ("/healthz", "/readyz", "/metrics"):
         assert face.ask("GET", path).status == 200
@@ -361,9 +352,9 @@ def test_probes_are_no_lines_while_all_is_well(face: Any, events: list[LogEvent]
     assert levels()[3:] == ["info"]
 
 
-def test_a_hang_up_has_its_line(face: Any, events: list[LogEvent]) -> None:
+def test_a_hang_up_has_its_line(face: Any, logged: list[LogEvent]) -> None:
     wire = face.wire()
     target = b"/v1/jobs/%s?wait=9" % face.job().id.encode()
     wire.send(b"GET " + target + b" HTTP/1.1\r\n" + HOST + TOKEN + b"\r\n")
     wire.hang_up()
-    assert [event["access"].status for event in events if "access" in event] == [499]
+    assert [event["access"].status for event in logged if "access" in event] == [499]

@@ -20,12 +20,6 @@ def house() -> Iterator[House]:
     house.end()
 
 
-@pytest.fixture
-def real(make_face: Any, house: House) -> Any:
-    """Return a face over it, and on its clock."""
-    return make_face(desk=house.desk, clock=house.clock, token="alice")
-
-
 def test_a_life(real: Any, house: House) -> None:
     started = real.ask("POST", "/start", {"usecase": "demo"})
     assert started.status == 201

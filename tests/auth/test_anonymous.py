@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from zope.interface.verify import verifyObject
 
 from vsmgate.auth.anonymous import AnonymousAuthenticatorFactory, AnonymousSettings
@@ -18,20 +18,17 @@ from vsmgate.settings import read
 
 
 @pytest_twisted.ensureDeferred
-async def test_everybody_is_the_sandbox(tmp_path: Path) -> None:
+async def test_everybody_is_the_sandbox(tmp_path: Path, logged: list[LogEvent]) -> None:
     factory = AnonymousAuthenticatorFactory()
     verifyObject(IAuthenticatorFactory, factory)
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
     context = Context("open", MemoryReactorClock(), lambda: 0.0, tmp_path, tmp_path)
     settings = read(AnonymousSettings, {"subject": "sandbox", "groups": ["guests"]}, source="x")
     anonymous = factory.make(settings, context)
-    globalLogPublisher.removeObserver(events.append)
     verifyObject(IAuthenticator, anonymous)
     for token in ("", "anything"):
         identity = await anonymous.authenticate(Secret(token))
         assert identity == Identity("sandbox", ("guests",), None, "open")
-    (warning,) = events
+    (warning,) = logged
     assert warning["log_level"].name == "warn"
     assert (warning["name"], warning["subject"]) == ("open", "sandbox")
 

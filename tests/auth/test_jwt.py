@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import jwt
@@ -15,7 +14,7 @@ import pytest_twisted
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from zope.interface.verify import verifyObject
 
 from tests.auth.issuer import (
@@ -44,14 +43,6 @@ def issuer() -> Issuer:
 @pytest.fixture
 def sso(issuer: Issuer) -> JwtAuthenticator:
     return issuer.verifier()
-
-
-@pytest.fixture
-def logged() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def asking(sso: JwtAuthenticator, token: Secret) -> Deferred[Identity]:

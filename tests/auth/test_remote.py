@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from zope.interface.verify import verifyObject
 
 from tests.auth.issuer import ISSUER, Issuer, raw_token, rules_of
@@ -28,14 +27,6 @@ def issuer() -> Issuer:
     found.users[OPAQUE.reveal()] = {"sub": "ada", "email": "ada@example.org", "groups": ["vis"]}
     found.active[OPAQUE.reveal()] = {"active": True, "sub": "ada", "exp": int(found.wall()) + 90}
     return found
-
-
-@pytest.fixture
-def logged() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def remote(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from zope.interface.verify import verifyObject
 
 from vsmgate.auth.static import StaticAuthenticator, StaticAuthenticatorFactory, StaticSettings
@@ -60,11 +60,8 @@ def static(file: Path, wall: Wall) -> StaticAuthenticator:
 
 
 @pytest.fixture
-def logged() -> Any:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield lambda level: [e for e in events if e["log_level"].name == level]
-    globalLogPublisher.removeObserver(events.append)
+def logged(logged: list[LogEvent]) -> Any:
+    return lambda level: [event for event in logged if event["log_level"].name == level]
 
 
 async def unknown(static: StaticAuthenticator, token: Secret) -> str:

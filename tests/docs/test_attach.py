@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vsmgate_attach
 from twisted.internet.task import Clock
 from websockets.sync.client import connect
 from websockets.sync.server import serve
@@ -22,25 +21,12 @@ from vsmgate.interfaces import Context
 from vsmgate.model import Endpoint, Launch, Observation, Phase, Service, Usecase, new_job_id
 from vsmgate.testing.launchers import LauncherContract
 
-EXAMPLE = ROOT / "docs" / "examples" / "vsmgate_attach.py"
-
-
-def example() -> Any:
-    """Return the example as a module, as Twisted's plugin system imports it."""
-    spec = importlib.util.spec_from_file_location("vsmgate_attach", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["vsmgate_attach"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 class AttachRig:
     """Attaches to places that nobody listens at: the launcher does not look."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._module = example()
-        self.factory = self._module.attach
+        self.factory = vsmgate_attach.attach
         self._state_dir = state_dir
         self._port = 5000
         self.launcher = self.again()
@@ -51,7 +37,7 @@ class AttachRig:
 
     def launch(self, does: str) -> Launch:
         self._port += 1
-        plan = self._module.AttachPlan({"renderer": Endpoint("127.0.0.1", self._port)})
+        plan = vsmgate_attach.AttachPlan({"renderer": Endpoint("127.0.0.1", self._port)})
         usecase = Usecase("test", "attach", {"renderer": Service()}, {"attach": {}})
         return Launch(new_job_id(), "ada", usecase, plan, {}, 3600.0)
 
@@ -88,7 +74,7 @@ def test_it_gives_a_relay_to_a_program_that_runs_already(
             kind = "attach"
             targets = ["127.0.0.1"]
             """
-        top = f"plugin_folders = [{json.dumps(str(EXAMPLE.parent))}]"
+        top = f"plugin_folders = [{json.dumps(str(ROOT / 'docs' / 'examples'))}]"
         gateway = make_gateway(*shipped_site(tmp_path, {"workstation": workstation}, table, top))
         job_id = gateway.ask("POST", "/start", {"usecase": "workstation"}).json["job_id"]
         url = gateway.wait_ready(job_id)["job_url"]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import pytest_twisted
+import vsmgate_shell
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from tests.e2e.rig import ROOT
+from tests.launchers.rig import SERVICE, Rig
 from tests.launchers.test_contract import LauncherContract
 from vsmgate.errors import EngineUnreachable
-from vsmgate.interfaces import Context
 from vsmgate.model import (
     Launch,
     LogStream,
@@ -35,34 +33,16 @@ from vsmgate.model import (
 from vsmgate.testing.deferreds import deferred
 
 EXAMPLE = ROOT / "docs" / "examples" / "vsmgate_shell.py"
-SERVICE = ROOT / "tests" / "launchers" / "service.py"
 
 
-def example() -> Any:
-    """Return the example as a module, as Twisted's plugin system imports it."""
-    spec = importlib.util.spec_from_file_location("vsmgate_shell", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["vsmgate_shell"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class ShellRig:
+class ShellRig(Rig):
     """A shell of this machine; that of another is asked in the same words."""
 
-    def __init__(self, reactor: Any, folder: Path) -> None:
-        self._module = example()
-        self._reactor = reactor
-        self.folder = folder
-        self.factory = self._module.shell
-        self.tags: list[str] = []
-        self.launcher = self.again()
+    factory = vsmgate_shell.shell
 
-    def again(self, **settings: Any) -> Any:
-        context = Context("shell", self._reactor, time.time, self.folder, self.folder)
-        made = self._module.ShellSettings(**{"folder": str(self.folder / "jobs"), **settings})
-        return self.factory.make(made, context)
+    def __init__(self, reactor: Any, folder: Path) -> None:
+        self.jobs = folder / "jobs"
+        super().__init__(reactor, folder, vsmgate_shell.ShellSettings(folder=str(self.jobs)))
 
     def launch(self, does: str, **parameters: Any) -> Launch:
         command = f'exec {sys.executable} -I -S {SERVICE} renderer {does} 127.0.0.1 "$PORT"'
@@ -70,29 +50,15 @@ class ShellRig:
         usecase = Usecase(
             "test", "shell", {"renderer": Service()}, {"shell": {}}, parameters=schema
         )
-        plan = self._module.ShellPlan(command)
+        plan = vsmgate_shell.ShellPlan(command)
         assert self.factory.check(usecase, plan) == []
         launch = Launch(new_job_id(), "ada", usecase, plan, parameters, 3600.0)
         self.tags.append(launch.tag)
         return launch
 
-    async def until(self, ref: str, phase: Phase) -> Observation:
-        async def look() -> Observation | None:
-            seen: Observation = (await self.launcher.poll([ref]))[ref]
-            return seen if seen.phase is phase else None
-
-        return await self.eventually(look)
-
-    async def eventually(self, look: Callable[[], Awaitable[Any]]) -> Any:
-        deadline = time.monotonic() + 20.0
-        while (found := await look()) is None:
-            assert time.monotonic() < deadline, "it did not come to be"
-            await deferLater(self._reactor, 0.02)
-        return found
-
     async def told(self, launch: Launch) -> dict[str, Any]:
         """Return what the service was given."""
-        file = self.folder / "jobs" / launch.tag / "renderer.json"
+        file = self.jobs / launch.tag / "renderer.json"
 
         async def look() -> dict[str, Any] | None:
             return json.loads(file.read_text()) if file.exists() else None
@@ -100,11 +66,13 @@ class ShellRig:
         found: dict[str, Any] = await self.eventually(look)
         return found
 
-    async def end(self) -> None:
+    async def close(self) -> None:
+        """End all jobs."""
         for tag in self.tags:
             if (await self.launcher.poll([tag]))[tag].phase is not Phase.UNKNOWN:
                 await self.launcher.cancel(tag)
                 await self.until(tag, Phase.ENDED)
+        await super().close()
 
 
 @pytest.fixture
@@ -113,7 +81,7 @@ def rig(tmp_path: Path) -> Iterator[ShellRig]:
 
     made = ShellRig(reactor, tmp_path)
     yield made
-    pytest_twisted.blockon(Deferred.fromCoroutine(made.end()))
+    pytest_twisted.blockon(Deferred.fromCoroutine(made.close()))
     assert not [p for p in psutil.process_iter(["cwd"]) if str(tmp_path) in str(p.info["cwd"])]
 
 
@@ -137,7 +105,7 @@ async def test_parameters_and_the_secret_arrive_and_do_not_leak(rig: ShellRig) -
     await rig.until(ref, Phase.RUNNING)
     shown = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
     assert "hush-hush" not in str(shown)
-    files = [path for path in (rig.folder / "jobs").rglob("*") if path.is_file()]
+    files = [path for path in rig.jobs.rglob("*") if path.is_file()]
     kept = [path for path in files if path.name != "renderer.json"]  # the service's own
     assert kept
     assert not any(b"hush-hush" in path.read_bytes() for path in kept)

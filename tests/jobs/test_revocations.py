@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import ALICE, House, make_ready
-from vsmgate.config import parse
+from vsmgate.config_file import parse
 from vsmgate.errors import AuthenticatorUnavailable, ConfigError, NoSuchRevocation, Unauthenticated
 from vsmgate.jobs.access import TOKENLESS
 from vsmgate.jobs.revocations import REFRESH, Revocations

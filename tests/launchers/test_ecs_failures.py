@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 from msgspec.structs import replace
 from twisted.internet.defer import maybeDeferred
+from twisted.logger import LogEvent, formatEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -163,28 +164,21 @@ async def test_an_answer_that_is_none_tells_nothing_of_a_job(
 )
 @deferred
 async def test_refused_credentials_and_permissions(
-    aws: Aws, tmp_path: Path, kind: str, code: str
+    aws: Aws, tmp_path: Path, logged: list[LogEvent], kind: str, code: str
 ) -> None:
     said = "User: arn:aws:sts::123456789012:assumed-role/gate/i-0 may not ecs:RunTask"
     aws.error(kind, said)
     launcher = launcher_of(aws, tmp_path)
-    told: list[Any] = []
-    from twisted.logger import formatEvent, globalLogPublisher
-
-    globalLogPublisher.addObserver(told.append)
-    try:
-        with pytest.raises(EngineRefused) as caught:
-            await launcher.submit(launch_of(usecase_of({"renderer": "stays"})))
-        first = len(told)
-        detail = await failure(launcher)
-        await failure(launcher)
-    finally:
-        globalLogPublisher.removeObserver(told.append)
+    with pytest.raises(EngineRefused) as caught:
+        await launcher.submit(launch_of(usecase_of({"renderer": "stays"})))
+    first = len(logged)
+    detail = await failure(launcher)
+    await failure(launcher)
     assert caught.value.code == code
     for shown in (caught.value.detail, caught.value.native, detail):
         assert "123456789012" not in shown
         assert "assumed-role" not in shown
-    log = [formatEvent(event) for event in told]
+    log = [formatEvent(event) for event in logged]
     assert any(said in line for line in log[:first]), "the operator reads which role it was"
     assert len([line for line in log[first:] if said in line]) == 1, "and is not flooded"
     for value in KEYS.values():

@@ -19,7 +19,7 @@ from twisted.internet.ssl import (
     PrivateCertificate,
     trustRootFromCertificates,
 )
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.web.server import Site
 
 from tests.certificates import Authority
@@ -81,25 +81,20 @@ def status(code: int, reason: str, message: str) -> bytes:
 
 @deferred
 async def test_refused_credentials_are_told_without_them(
-    answering: tuple[Answering, Any],
+    answering: tuple[Answering, Any], logged: list[LogEvent]
 ) -> None:
     server, launcher = answering
-    logged: list[LogEvent] = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
-        for code, reason, expected in (
-            (401, "Unauthorized", "bad_credentials"),
-            (403, "Forbidden", "not_permitted"),
-        ):
-            server.status = code
-            server.body = status(code, reason, 'pods is forbidden: User "robot" cannot create')
-            launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret("s"))
-            with pytest.raises(EngineRefused) as caught:
-                await launcher.submit(launch)
-            assert caught.value.code == expected
-            assert "robot" not in caught.value.detail + caught.value.native
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
+    for code, reason, expected in (
+        (401, "Unauthorized", "bad_credentials"),
+        (403, "Forbidden", "not_permitted"),
+    ):
+        server.status = code
+        server.body = status(code, reason, 'pods is forbidden: User "robot" cannot create')
+        launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret("s"))
+        with pytest.raises(EngineRefused) as caught:
+            await launcher.submit(launch)
+        assert caught.value.code == expected
+        assert "robot" not in caught.value.detail + caught.value.native
     assert any("robot" in str(event.get("message", "")) for event in logged)
     assert TOKEN not in str(logged)
 

@@ -13,7 +13,7 @@ import txaio
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 
 from tests.relay.rig import JOB, TOKEN, FakeDesk, Link, Rig, answer_in, problem, request
 from vsmgate.config import RelayConfig
@@ -31,14 +31,11 @@ RESTARTS = control_frame(CLOSE, close_payload(1012, "The gateway restarts."))
 
 
 @pytest.fixture
-def events() -> Iterator[list[LogEvent]]:
+def events(logged: list[LogEvent]) -> Iterator[list[LogEvent]]:
     """Every event that is logged, Autobahn's debugging included."""
-    told: list[LogEvent] = []
-    globalLogPublisher.addObserver(told.append)
     txaio.set_global_log_level("trace")
-    yield told
+    yield logged
     txaio.set_global_log_level("info")
-    globalLogPublisher.removeObserver(told.append)
 
 
 def lines(events: list[LogEvent], start: str) -> list[str]:
