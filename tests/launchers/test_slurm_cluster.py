@@ -305,6 +305,16 @@ async def test_a_job_that_is_started_again_ends(slurm: SlurmRig) -> None:
     assert parsed is not None
     slurm.cluster.ask(f"scontrol update JobId={parsed.number} Requeue=1")
     slurm.cluster.ask(f"scontrol requeue {parsed.number}")
+    first = f"slurmstepd: [{parsed.number}.batch]".encode()
+
+    async def gone() -> bool | None:
+        """Slurm cannot start a job beside its first start, which two minutes are long for."""
+        titles = [Path(f"/proc/{pid}/cmdline") for pid in slurm.cluster.processes()]
+        with contextlib.suppress(OSError):
+            return True if not any(first in title.read_bytes() for title in titles) else None
+        return None
+
+    await slurm.eventually(gone)
 
     async def again() -> object:
         slurm.cluster.ask(f"scontrol update JobId={parsed.number} StartTime=now")
