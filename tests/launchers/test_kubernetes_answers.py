@@ -338,6 +338,29 @@ def test_why_a_pod_failed(status: dict[str, Any], code: str, words: str) -> None
     assert words in seen.reason.message
 
 
+@pytest.mark.parametrize(
+    ("how", "phase"),
+    [
+        ({"reason": "NodeLost"}, Phase.ENDED),
+        ({"conditions": [("DeletionByTaintManager", "True")]}, Phase.ENDED),
+        ({"conditions": [("DeletionByTaintManager", "False")]}, Phase.RUNNING),
+        ({"conditions": [("EvictionByEvictionAPI", "True")]}, Phase.RUNNING),
+        ({}, Phase.RUNNING),
+    ],
+)
+def test_a_pod_that_is_deleted_on_a_lost_node_is_over(how: dict[str, Any], phase: Phase) -> None:
+    """Kubernetes shows it as running until somebody removes its node."""
+    how["conditions"] = [
+        {"type": "DisruptionTarget", "status": status, "reason": reason}
+        for reason, status in how.get("conditions", ())
+    ]
+    up = {"renderer": UP, "back-end": UP}
+    pod = pod_of(phase="Running", deleted="2026-11-22T00:00:00Z", containers=up, **how)
+    seen = observation(pod)
+    assert seen.phase is phase
+    assert phase is Phase.RUNNING or seen.reason.code == "node_failed"
+
+
 def test_a_pod_that_has_lost_a_service_is_over() -> None:
     half = {"renderer": UP, "back-end": down(0, "Completed")}
     seen = observation(pod_of(phase="Running", containers=half))

@@ -92,8 +92,9 @@ def observation(pod: Pod) -> Observation:
     ended = [(names[s.name], s.state.terminated) for s in states if s.state.terminated]
     if pod.status.phase in ("Succeeded", "Failed"):
         return Observation(Phase.ENDED, reason=_end_reason(pod, ended))
-    if pod.metadata.deletion_timestamp and pod.status.reason == "NodeLost":
-        return vanished(pod)  # nobody is there to finish its deletion
+    lost = _disruption(pod) if pod.metadata.deletion_timestamp else None
+    if lost is not None and lost.code == "node_failed":
+        return vanished(pod)  # nobody may be there to finish its deletion
     if ended and not pod.metadata.deletion_timestamp:
         return Observation(Phase.ENDED, reason=_first_reason(ended))
     if not pod.spec.node_name:
