@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.api.conftest import DEMO, Face
-from vsmgate.config import RelayConfig
+from vsmgate.config import MasterConfig, RelayConfig
 from vsmgate.lifecycle import State
 from vsmgate.model import LogStream, QueuePlace, Service, Timings
 
@@ -146,6 +146,13 @@ def test_a_service_with_pages_tells_where_they_are() -> None:
         "web": {"ready": True, "url": f"wss://{place}/web", "page": f"https://{place}/web/"},
         "backend": {"ready": False, "url": f"wss://{place}/backend"},
     }
+
+
+def test_a_body_nested_too_deeply() -> None:
+    nested = b'{"usecase": "demo", "parameters": {"project": %b}}' % (b"[" * 5000 + b"]" * 5000)
+    face = Face(master=MasterConfig(port=0))
+    answer = face.ask("POST", "/v1/jobs", nested)
+    assert (answer.status, answer.json["code"]) == (400, "bad_request")
 
 
 def test_timings_so_far(face: Any) -> None:
