@@ -373,7 +373,8 @@ def test_probes_are_no_lines_while_all_is_well(face: Any, events: list[LogEvent]
     assert levels() == ["debug"] * 3
     face.desk.trouble = ["local: it cannot be reached."]
     assert face.ask("GET", "/readyz").status == 503
-    assert levels()[3:] == ["info"]
+    assert face.ask("GET", "/v1/me").status == 200
+    assert levels()[3:] == ["info", "info"]
 
 
 def test_a_hang_up_has_its_line(face: Any, events: list[LogEvent]) -> None:
