@@ -153,9 +153,17 @@ class Access:
             raise NoSuchJob
         return job, right
 
-    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+    async def admit(
+        self,
+        job_id: str,
+        service: str,
+        credential: Credential | None,
+        known: Callable[[Identity], None] = lambda _: None,
+    ) -> Target:
         """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
         identity = await self._admitted(job_id, service, credential)
+        if identity is not None:
+            known(identity)
         job = await self._book.find(job_id)
         if identity is None and job.usecase.tokenless:
             identity = Identity(job.owner, authenticator=TOKENLESS)

@@ -158,7 +158,7 @@ class RelayService(Service):
             door.check(counted.secret, *who)
         try:
             target = await within(
-                self.desk.admit(passage.job, passage.service, credential),
+                self.desk.admit(passage.job, passage.service, credential, passage.shown),
                 self.config.handshake_timeout,
                 self.reactor,
                 Unavailable("The gateway could not look the job up in time."),
