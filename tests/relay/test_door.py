@@ -89,7 +89,7 @@ def test_relays_are_recorded() -> None:
     assert tried(rig, "b0b") == 404
     refused, foreign = audit("relay_refuse")
     assert (refused["outcome"], refused["subject"]) == (ServiceRefused.code, "ada")
-    assert foreign["outcome"] == "no_such_job"
+    assert (foreign["outcome"], foreign["subject"]) == ("no_such_job", "bob")
     for secret in (TOKEN, "b0b"):
         assert secret not in str(audit.entries)
 

@@ -156,7 +156,7 @@ class RelayService(Service):
         if counted is not None:
             door.check(counted.secret, *who)
         try:
-            target = await self.desk.admit(passage.job, passage.service, credential)
+            target = await self.desk.admit(passage.job, passage.service, credential, passage.shown)
         except Unauthenticated:
             if counted is not None:
                 door.failed(counted.secret, *who)
