@@ -303,4 +303,4 @@ def fuzz(cases: int, only: tuple[str, ...], examples: int, seed: int | None) -> 
 
 
 if __name__ == "__main__":
-    fuzz()
+    fuzz(prog_name="bin/fuzz")

@@ -163,13 +163,14 @@ def test_venv_says_what_python_it_needs(checkout: Checkout, old: bool) -> None:
     code, _, err = checkout.call("bin/_venv")
     assert code == 1
     assert "needs Python 3.11 or newer" in err
+    assert f"found none (python3: {'Python 3.11.0' if old else 'missing'}, python3.14:" in err
     assert "PYTHON=" in err
     assert checkout.installs() == []
 
 
 def test_venv_takes_the_python_that_is_named(checkout: Checkout) -> None:
-    checkout.python("mine")
-    assert checkout.call("bin/_venv", PYTHON=str(checkout.path / "mine"))[0] == 0
+    checkout.python("my own")
+    assert checkout.call("bin/_venv", PYTHON=str(checkout.path / "my own"))[0] == 0
 
 
 def test_venv_says_that_the_venv_module_is_missing(checkout: Checkout) -> None:
@@ -178,6 +179,19 @@ def test_venv_says_that_the_venv_module_is_missing(checkout: Checkout) -> None:
     assert code == 1
     assert "python3-venv" in err
     assert "ensurepip is not available" in err
+
+
+@pytest.mark.parametrize("place", ["/proc", "file"])
+def test_venv_says_that_it_cannot_write(checkout: Checkout, place: str) -> None:
+    """Not even root can write into these."""
+    checkout.python()
+    (checkout.root / "file").touch()
+    (checkout.root / ".venv").symlink_to(place)
+    code, _, err = checkout.call("bin/_venv", "demo")
+    assert code == 1
+    assert f"cannot write {checkout.root}/.venv" in err
+    assert "bin/_venv demo" in err
+    assert checkout.installs() == []
 
 
 def test_run_hands_its_options_to_twistd(checkout: Checkout) -> None:

@@ -141,7 +141,8 @@ def test_many_problems_are_cut_short() -> None:
     with pytest.raises(BadParameters) as caught:
         complete({}, {f"p{n}": n for n in range(500)})
     assert len(caught.value.problems) == 20
-    assert "499 more" in caught.value.detail
+    # No more are looked for: thousands take half a second, in which the gateway does nothing else.
+    assert "19 more" in caught.value.detail
 
 
 def test_messages_stay_short() -> None:

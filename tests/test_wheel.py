@@ -98,6 +98,36 @@ def test_the_command_is_there_and_finds_the_shipped_configuration(
     run(bin_folder / "vsmgate", "check", conf, cwd=tmp_path)
 
 
+ECS = 'kind = "ecs"\nregion = "eu-west-1"\ncluster = "c"\nsubnets = ["subnet-1234abcd"]\n'
+KUBERNETES = 'kind = "kubernetes"\nkubeconfig = "kubeconfig"\n'
+
+
+@pytest.mark.parametrize(("extra", "settings"), [("ecs", ECS), ("kubernetes", KUBERNETES)])
+def test_check_names_the_extra_that_is_missing(
+    bin_folder: Path, tmp_path: Path, extra: str, settings: str
+) -> None:
+    (tmp_path / "kubeconfig").write_text("clusters: []\n")
+    file = tmp_path / "my.toml"
+    file.write_text(f"{(ROOT / 'conf/vsmgate.toml').read_text()}\n[launchers.{extra}]\n{settings}")
+    done = run_without(extra, bin_folder / "vsmgate", "check", file)
+    assert f": {bin_folder}/python -m pip install 'vsmgate[{extra}]'" in done[0]
+    assert "1 error;" in done[-1]
+
+
+def test_programs_name_the_extra_that_is_missing(bin_folder: Path) -> None:
+    """The last line is what users read as the job's reason."""
+    python = bin_folder / "python"
+    assert "'vsmgate[demo]'" in run_without("demo", python, "-m", "vsmgate.demo.renderer")[-1]
+    asked = run_without("simulators", python, "-m", "vsmgate.simulators", "ecs")
+    assert "pip install 'vsmgate[simulators]'" in asked[-1]
+
+
+def run_without(extra: str, *argv: str | Path) -> list[str]:
+    done = subprocess.run(argv, env=CLEAN, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, f"{extra}\n{done.stdout}\n{done.stderr}"
+    return (done.stdout + done.stderr).splitlines()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_twistd_does_what_bin_run_does(bin_folder: Path, tmp_path: Path, number: int) -> None:
     options = ["--state-dir", "state", "--master-port", "0", "--relay-port", "0"]

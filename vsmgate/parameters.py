@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -52,7 +53,8 @@ def complete(schema: Mapping[str, Any], parameters: object) -> dict[str, Any]:
         if problems:
             raise _refused(problems)
         validator = Draft202012Validator(_closed(schema, top=True), registry=_NOTHING)
-        problems = [p for error in validator.iter_errors(filled) for p in _problems(error)]
+        every = (p for error in validator.iter_errors(filled) for p in _problems(error))
+        problems = list(islice(every, _MOST_PROBLEMS))  # there may be thousands
     except RecursionError:
         raise _refused([Problem("", "nested too deeply")]) from None
     if problems:
@@ -164,10 +166,12 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         schema: Any = error.schema
         known = list(schema.get("properties", ()))
-        unknown = [name for name in instance if f"{name!r}" in error.message and name not in known]
-        for name in unknown:
-            yield Problem(_below(pointer, name), f"unknown parameter; {_suggest(name, known)}")
-        if unknown:
+        found = False
+        for name in instance:
+            if name not in known and f"{name!r}" in error.message:
+                found = True
+                yield Problem(_below(pointer, name), f"unknown parameter; {_suggest(name, known)}")
+        if found:
             return
     yield Problem(pointer, _short(error.message))
 

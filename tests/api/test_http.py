@@ -266,6 +266,21 @@ def test_a_slow_request_ends(face: Any, head: bytes, seconds: int) -> None:
         assert wire.closing
 
 
+def test_what_follows_a_refusal_is_read_for_so_long_only(face: Any) -> None:
+    wire, patient = face.wire(), face.wire()
+    for refused in (wire, patient):
+        assert answers(refused.send(GET + b" folded\r\n\r\n")) == [400]
+    for _ in range(16):
+        assert not wire.send(GET.ljust(65536, b"x"))  # 1 MiB in all
+    assert not wire.transport.disconnected
+    assert not wire.send(b"x")
+    assert wire.transport.disconnected
+    face.clock.advance(1.9)
+    assert not patient.transport.disconnected
+    face.clock.advance(0.2)
+    assert patient.transport.disconnected
+
+
 def test_who_says_nothing_goes(face: Any) -> None:
     wire = face.wire()
     face.clock.advance(7)
@@ -349,7 +364,8 @@ def test_probes_are_no_lines_while_all_is_well(face: Any, logged: list[LogEvent]
     assert levels() == ["debug"] * 3
     face.desk.trouble = ["local: it cannot be reached."]
     assert face.ask("GET", "/readyz").status == 503
-    assert levels()[3:] == ["info"]
+    assert face.ask("GET", "/v1/me").status == 200
+    assert levels()[3:] == ["info", "info"]
 
 
 def test_a_hang_up_has_its_line(face: Any, logged: list[LogEvent]) -> None:

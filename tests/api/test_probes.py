@@ -93,7 +93,7 @@ def test_job_metrics(face: Any) -> None:
 def test_relay_metrics(face: Any) -> None:
     metrics = face.metrics
     initiator = "client"
-    for code in (1000, 4410, 3999, None):
+    for code in (1000, 4410, 3999, None, 1500, 999, 404):
         metrics.opened("renderer", 0.1)
         metrics.closed("renderer", Ending(initiator, code, "", 10, 200, 1, 2))
     metrics.opened("renderer", 0.1)
@@ -101,7 +101,7 @@ def test_relay_metrics(face: Any) -> None:
     numbers = read(face)
     assert numbers["vsmgate_relay_connections service=renderer"] == 1
     closed = "vsmgate_relay_closed_total"
-    for code in ("1000", "4410", "other", "none"):
-        assert numbers[f"{closed} code={code}, initiator={initiator}, service=renderer"] == 1
-    assert numbers["vsmgate_relay_bytes_total direction=from_service, service=renderer"] == 800
+    for code, count in {"1000": 1, "4410": 1, "none": 1, "404": 1, "other": 3}.items():
+        assert numbers[f"{closed} code={code}, initiator={initiator}, service=renderer"] == count
+    assert numbers["vsmgate_relay_bytes_total direction=from_service, service=renderer"] == 1400
     assert numbers["vsmgate_relay_refused_total code=no_such_job"] == 1

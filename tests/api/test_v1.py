@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from tests.api.conftest import DEMO, Face
+from vsmgate.config import MasterConfig, RelayConfig
 from vsmgate.lifecycle import State
-from vsmgate.model import LogStream, QueuePlace, Timings
+from vsmgate.model import LogStream, QueuePlace, Service, Timings
 
 
 def test_usecases(face: Any) -> None:
@@ -131,6 +134,25 @@ def test_job(face: Any) -> None:
             "grants": f"/v1/jobs/{job.id}/grants",
         },
     }
+
+
+def test_a_service_with_pages_tells_where_they_are() -> None:
+    face = Face(relay=RelayConfig(public_base="vis.example.org/p/", tls_public=True))
+    services = {"web": Service(http=True), "backend": Service()}
+    usecase = replace(DEMO, services=services)
+    job = face.job(usecase=usecase, state=State.RUNNING, answered=("web",))
+    place = f"vis.example.org/p/{job.id}"
+    assert face.ask("GET", f"/v1/jobs/{job.id}").json["services"] == {
+        "web": {"ready": True, "url": f"wss://{place}/web", "page": f"https://{place}/web/"},
+        "backend": {"ready": False, "url": f"wss://{place}/backend"},
+    }
+
+
+def test_a_body_nested_too_deeply() -> None:
+    nested = b'{"usecase": "demo", "parameters": {"project": %b}}' % (b"[" * 5000 + b"]" * 5000)
+    face = Face(master=MasterConfig(port=0))
+    answer = face.ask("POST", "/v1/jobs", nested)
+    assert (answer.status, answer.json["code"]) == (400, "bad_request")
 
 
 def test_timings_so_far(face: Any) -> None:

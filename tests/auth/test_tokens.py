@@ -96,6 +96,17 @@ def test_a_bad_file_is_not_added_to(tmp_path: Path) -> None:
     assert path.read_text() == "[[token]]\n"
 
 
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    with pytest.raises(ConfigError, match="no such file or directory"):
+        remove_token(path, "laptop")
+    path.write_bytes(b"# M\xfcller's\n")
+    for change in (lambda: add_token(path, Token(DIGEST, "ada")), lambda: remove_token(path, "x")):
+        with pytest.raises(ConfigError, match="can't decode byte 0xfc"):
+            change()
+    assert path.read_bytes() == b"# M\xfcller's\n"
+
+
 @pytest.mark.parametrize("subject", ["", "a\nb", "x" * 257])
 def test_a_bad_entry_is_not_written(tmp_path: Path, subject: str) -> None:
     with pytest.raises(ConfigError, match="subject"):

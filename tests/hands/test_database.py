@@ -145,7 +145,7 @@ async def test_work_cancelled_before_its_turn_is_not_done(database: Database) ->
 async def test_what_waits_for_its_turn_too_long_is_not_done(path: Path) -> None:
     from twisted.internet import reactor
 
-    database = Database(make_url("sqlite://").set(database=str(path)), reactor, patience=0.05)
+    database = Database(make_url("sqlite://").set(database=str(path)), reactor, patience=1.0)
     await database.open(prepare)
     go = threading.Event()
 

@@ -30,6 +30,17 @@ def test_a_session_admits_like_the_credential_it_was_made_from(house: House) -> 
         house.result(house.access.admit(job.id, "renderer", again))
 
 
+@pytest.mark.criterion("S-31")
+def test_who_tries_a_job_of_others_is_known(house: House) -> None:
+    job = make_ready(house, house.start())
+    known: list[Identity] = []
+    for shown in ("bob", "nobody's"):
+        credential = Credential("bearer", Secret(shown))
+        with pytest.raises((NoSuchJob, Unauthenticated)):
+            house.result(house.access.admit(job.id, "renderer", credential, known.append))
+    assert [identity.subject for identity in known] == ["bob"]
+
+
 def test_a_session_ends(house: House) -> None:
     job = make_ready(house, house.start())
     shown = Credential("bearer", Secret("alice"))

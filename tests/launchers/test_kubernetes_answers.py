@@ -197,6 +197,23 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
             "nodes_unavailable",
         ),
         ("0/1 nodes are available: 1 node(s) were unschedulable.", "nodes_unavailable"),
+        # Of 1.36, which names no taints: they may be those of nodes that are not ready.
+        (
+            "0/3 nodes are available: 3 node(s) had untolerated taint(s). no new claims to "
+            "deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for "
+            "scheduling.",
+            "nodes_unavailable",
+        ),
+        (
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). no "
+            "new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not "
+            "helpful for scheduling.",
+            "impossible_resources",
+        ),
+        (
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
+            "bad_volume",
+        ),
         ('persistentvolumeclaim "data" not found', "bad_volume"),
         ("no nodes available to schedule pods", "nodes_unavailable"),
         ("running PreBind plugin: something new", "unschedulable"),
@@ -272,6 +289,20 @@ def test_an_address_that_is_none_is_not_dialled(address: str) -> None:
             "node_failed",
             "lost",
         ),
+        (
+            {
+                "reason": "Terminated",
+                "conditions": [
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "TerminationByKubelet",
+                    }
+                ],
+            },
+            "node_failed",
+            "shut down",
+        ),
         ({"deleted": "2026-11-22T00:00:00Z"}, "cancelled_by_administrator", "deleted"),
         ({"containers": {"renderer": down(137, "OOMKilled")}}, "out_of_memory", "more memory"),
         ({"containers": {"renderer": down(1, message="no GPU\n")}}, "exited", "exit code 1"),
@@ -307,6 +338,29 @@ def test_why_a_pod_failed(status: dict[str, Any], code: str, words: str) -> None
     assert words in seen.reason.message
 
 
+@pytest.mark.parametrize(
+    ("how", "phase"),
+    [
+        ({"reason": "NodeLost"}, Phase.ENDED),
+        ({"conditions": [("DeletionByTaintManager", "True")]}, Phase.ENDED),
+        ({"conditions": [("DeletionByTaintManager", "False")]}, Phase.RUNNING),
+        ({"conditions": [("EvictionByEvictionAPI", "True")]}, Phase.RUNNING),
+        ({}, Phase.RUNNING),
+    ],
+)
+def test_a_pod_that_is_deleted_on_a_lost_node_is_over(how: dict[str, Any], phase: Phase) -> None:
+    """Kubernetes shows it as running until somebody removes its node."""
+    how["conditions"] = [
+        {"type": "DisruptionTarget", "status": status, "reason": reason}
+        for reason, status in how.get("conditions", ())
+    ]
+    up = {"renderer": UP, "back-end": UP}
+    pod = pod_of(phase="Running", deleted="2026-11-22T00:00:00Z", containers=up, **how)
+    seen = observation(pod)
+    assert seen.phase is phase
+    assert phase is Phase.RUNNING or seen.reason.code == "node_failed"
+
+
 def test_a_pod_that_has_lost_a_service_is_over() -> None:
     half = {"renderer": UP, "back-end": down(0, "Completed")}
     seen = observation(pod_of(phase="Running", containers=half))
@@ -332,7 +386,19 @@ def test_a_pod_that_has_lost_a_service_is_over() -> None:
         (404, 'namespaces "nosuch" not found', "bad_namespace", ""),
         (422, 'Pod "x" is invalid: spec.containers[0].image: Required value', "bad_resource", ""),
         (400, "something else", "engine_refused", ""),
-        (500, "admission webhook timed out", "engine_unreachable", ""),
+        (403, "failed quota: q: must specify limits.memory for: renderer", "bad_resource", ""),
+        (403, "no PriorityClass with name x was found", "bad_resource", ""),
+        (403, 'pod rejected: RuntimeClass "x" not found', "bad_resource", ""),
+        (
+            422,
+            'Pod "x" is invalid: spec.securityContext.runAsUser: Invalid value: -1: must be '
+            "between 0 and 2147483647, inclusive",
+            "bad_resource",
+            "",
+        ),
+        (413, "Request entity too large: limit is 3145728", "bad_resource", ""),
+        (500, "etcdserver: request is too large", "bad_resource", ""),
+        (500, 'failed calling webhook "w": Post "https://10.0.0.1/x"', "engine_u", "10.0.0.1"),
         (429, "too many requests", "engine_unreachable", ""),
     ],
 )

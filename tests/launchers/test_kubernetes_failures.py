@@ -175,6 +175,32 @@ async def test_a_clients_certificate(kubernetes: KubernetesRig, tmp_path: Path) 
 
 
 @deferred
+async def test_what_is_misspelt_is_refused(kubernetes: KubernetesRig) -> None:
+    """The API itself leaves it out: a volume without a source is an empty one."""
+    for part, given in (
+        ("volumes", {"data": {"persistentVolumeClam": {"claimName": "data"}}}),
+        ("tolerations", [{"key": "gpu", "operator": "Exists", "efect": "NoSchedule"}]),
+    ):
+        with pytest.raises(EngineRefused, match="Clam" if part == "volumes" else "efect") as caught:
+            await kubernetes.launcher.submit(kubernetes.launch(**{part: given}))
+        assert caught.value.code == "bad_resource"
+    assert kubernetes.names("pods") == []
+
+
+@deferred
+async def test_words_of_a_failing_server_are_for_the_log(answering: tuple[Answering, Any]) -> None:
+    server, launcher = answering
+    words = 'Get "https://10.0.3.7:10250/containerLogs/x": dial tcp 10.0.3.7:10250: i/o timeout'
+    launch = launch_of(usecase_of({"renderer": "stays"}))
+    server.status = 500
+    server.body = status(500, "", words)
+    for asked in (launcher.find([launch.tag]), launcher.submit(launch)):
+        with pytest.raises(EngineUnreachable, match="it failed") as caught:
+            await asked
+        assert "10.0.3.7" not in caught.value.detail
+
+
+@deferred
 async def test_a_refused_pod_leaves_no_secret(kubernetes: KubernetesRig) -> None:
     launch = launch_of(usecase_of({"renderer": "stays"}), secret=Secret("s3cret"))
     launch = replace(launch, plan=replace(launch.plan, labels={"bad key!": "x"}))

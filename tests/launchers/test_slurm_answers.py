@@ -1,4 +1,4 @@
-"""What Slurm prints, and what it means: pure, on recorded output of Slurm 22.05 and others."""
+"""What Slurm prints, and what it means: pure, on recorded output of Slurm 22.05 and 24.11."""
 
 from __future__ import annotations
 
@@ -49,9 +49,12 @@ def test_the_fixed_format() -> None:
     assert parse_jobs("garbage\n<html>\n\n12_3\x1f\x1f\x1f\x1f\x1f\x1f\x1fx\n") == []
 
 
-def test_json_says_the_same() -> None:
-    fixed = {job.number: job for job in parse_jobs(recorded("squeue-22.05.txt"))}
-    for job in parse_json((RECORDED / "squeue-22.05.json").read_bytes()):
+@pytest.mark.parametrize("version", ["22.05", "24.11"])
+def test_json_says_the_same(version: str) -> None:
+    fixed = {job.number: job for job in parse_jobs(recorded(f"squeue-{version}.txt"))}
+    jobs = parse_json((RECORDED / f"squeue-{version}.json").read_bytes())
+    assert jobs
+    for job in jobs:
         same = fixed[job.number]
         assert (job.state, job.name, job.user) == (same.state, same.name, same.user)
         assert (job.reason, job.node) == (same.reason, same.node)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import pytest_twisted
 from msgspec.structs import replace
@@ -37,6 +38,11 @@ from vsmgate.launchers.slurm_settings import RestSettings, SlurmSettings
 from vsmgate.model import Launch, Phase, Secret, new_job_id
 from vsmgate.testing.deferreds import deferred
 
+#: What slurmrestd 24.11 said.
+TOKEN_OVER = b"""{"errors": [{"description": "Unable to query jobs", "error_number": 1007, "error":
+    "Protocol authentication error", "source": "slurm_load_jobs()"}], "warnings": []}"""
+CHANGED = b"""{"results": [], "job_id": "", "step_id": "", "job_submit_user_msg": "", "errors": [],
+    "warnings": []}"""
 EVERYTHING = (
     *("--nodes=2", "--time=61", "--cpus-per-task=72", "--exclusive", "--account=proj3"),
     *("--partition=prod", "--constraint=cpu", "--gres=gpu:2,disk:1", "--mem=4G", "--comment=a b"),
@@ -185,11 +191,14 @@ async def test_the_token_is_read_again(slurm_rest: SlurmRig) -> None:
     assert slurm_rest.settings.rest is not None
     token = Path(slurm_rest.settings.rest.token_file)
     good = token.read_text()
-    # A token of another key; the controller closes the connection without a word.
-    token.write_text(f"{good.strip()[:-4]}AAAA")
-    for error in await errors(slurm_rest.again(), slurm_rest.launch(), ref):
-        assert "is its token still good" in str(error)
-        assert good.strip()[-20:-4] not in str(error)
+    # One of another key, and one that is over; 22.05's controller hangs up without a word.
+    key = (slurm_rest.cluster.folder / "jwt.key").read_bytes()
+    over = jwt.encode({"iat": 1, "exp": 2, "sun": "root"}, key, "HS256")
+    for bad in (f"{good.strip()[:-4]}AAAA", over):
+        token.write_text(bad)
+        for error in await errors(slurm_rest.again(), slurm_rest.launch(), ref):
+            assert "is its token still good" in str(error)
+            assert bad[-20:-4] not in str(error)
     for bad, told in (("", "holds no token"), ("a b", "holds no token")):
         token.write_text(bad)
         with pytest.raises(EngineUnreachable, match=told):
@@ -344,6 +353,7 @@ def rest_settings(folder: Path, **changes: Any) -> RestSettings:
         (200, b"<html>Welcome", r"is not slurmrestd \(status 200\)"),
         (503, b'{"message": "wait"}', r"is not slurmrestd \(status 503\)"),
         (500, b'{"errors": [{"error": "Unspecified error"}]}', "token still good"),
+        (511, TOKEN_OVER, "Protocol authentication error .is its token still good"),
         (200, b'{"errors": [{"error": "Socket timed out on send/recv operation"}]}', "timed out"),
     ],
 )
@@ -445,5 +455,8 @@ def test_the_errors_of_an_answer() -> None:
     answer = parse_answer(key)
     assert answer is not None
     assert (answer.words, answer.unknown_job) == ("Unknown key", False)
+    changed = parse_answer(CHANGED)
+    assert changed is not None
+    assert changed.errors == []
     for bad in (b"", b"<html>", b"[]", b'{"errors": 3}'):
         assert parse_answer(bad) is None

@@ -72,7 +72,13 @@ class FakeDesk:
             raise self.recheck_error
         self.rechecks += 1
 
-    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+    async def admit(
+        self,
+        job_id: str,
+        service: str,
+        credential: Credential | None,
+        known: Callable[[Identity], None] = lambda _: None,
+    ) -> Target:
         self.shown.append(credential)
         if self.waiting is not None:
             await self.waiting
@@ -85,6 +91,7 @@ class FakeDesk:
             subject = self.tokens.get(credential.secret.reveal())
         if not subject:
             raise Unauthenticated("A token or a ticket is required.")
+        known(Identity(subject))
         if job_id != self.job.id or subject != self.job.owner:
             raise NoSuchJob
         spec = self.job.usecase.services[service]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import Recorded
 from tests.relay.rig import JOB, TOKEN, FakeDesk, Rig, problem, request
 from vsmgate.config import RelayConfig
 from vsmgate.door import Door
-from vsmgate.errors import ServiceRefused
+from vsmgate.errors import ServiceRefused, Unauthenticated
+from vsmgate.relay.farewell import Farewell
+from vsmgate.relay.opening import Opening
 from vsmgate.relay.service import RelayService
 from vsmgate.strikes import Strikes
 
@@ -85,6 +89,25 @@ def test_relays_are_recorded() -> None:
     assert tried(rig, "b0b") == 404
     refused, foreign = audit("relay_refuse")
     assert (refused["outcome"], refused["subject"]) == (ServiceRefused.code, "ada")
-    assert foreign["outcome"] == "no_such_job"
+    assert (foreign["outcome"], foreign["subject"]) == ("no_such_job", "bob")
     for secret in (TOKEN, "b0b"):
         assert secret not in str(audit.entries)
+
+
+def test_a_stranger_leaves_nothing_to_the_garbage_collector() -> None:
+    rig = guarded(Recorded())
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        client = rig.asked(request(f"/{JOB}/renderer?token=bad"))
+        assert problem(client)[0] == 401
+        client.drop()
+        client.protocol = None  # a leg and its transport know each other; Twisted's lets go so
+        gc.collect()
+        left = [type(found) for found in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not {Opening, Farewell, Unauthenticated, Deferred}.intersection(left)

@@ -145,12 +145,16 @@ def test_the_path_as_browsers_see_it() -> None:
 
 
 def test_a_browser_gets_a_session_and_an_address_without_the_token() -> None:
-    for target in (f"{PLACE}?a=1&token={TOKEN}", f"{PLACE}/?a=1&ticket=x&token={TOKEN}"):
+    for target, told in (
+        (f"{PLACE}?a=1&token={TOKEN}", f"{PLACE}/?a=1"),
+        (f"{PLACE}/?a=1&ticket=x&token={TOKEN}", f"{PLACE}/?a=1"),
+        (f"{PLACE}/b/c?token={TOKEN}", f"{PLACE}/b/c"),
+    ):
         made = rig(tls_public=True)
         made.desk.tokens["x"] = "ada"
         client = made.asked(plain(target, "Accept: text/html,*/*;q=0.8", token=False))
         head, body = answer_in(client.read())
-        assert (head.status, head.one("Location"), body) == (302, f"{PLACE}/?a=1", b"")
+        assert (head.status, head.one("Location"), body) == (302, told, b"")
         assert TOKEN.encode() not in head.render()
         value, *attributes = (head.one("Set-Cookie") or "").split("; ")
         assert value.startswith("vsmgate_session=")
@@ -165,6 +169,17 @@ def test_a_browser_gets_a_session_and_an_address_without_the_token() -> None:
         made.asked(plain(f"{PLACE}/", "Accept: text/html", f"Cookie: {value}", token=False))
         asked = made.service().read()
         assert b"vsmgate_session" not in asked
+    head, _ = answer_in(rig().asked(plain(PLACE, "Accept: text/html")).read())
+    assert (head.status, head.one("Location")) == (302, f"{PLACE}/"), "below which its pages are"
+
+
+@pytest.mark.parametrize("said", ["", "Cache-Control: public", "Connection: Cache-Control"])
+def test_an_answer_with_a_session_is_kept_by_nobody(said: str) -> None:
+    lines = ["HTTP/1.1 200 OK", "Cache-Control: max-age=60", "Content-Length: 0", said, ""]
+    answer = "\r\n".join([*filter(None, lines), "", ""]).encode()
+    head, _ = answered(rig(), plain(f"{PLACE}/"), answer)
+    assert (head.one("Set-Cookie") or "").startswith("vsmgate_session=")
+    assert head.all("Cache-Control") == ("no-store",)
 
 
 def test_a_session_alone() -> None:

@@ -223,6 +223,22 @@ def test_much_early_data_pauses_the_client() -> None:
     assert client.bufferSize == 65536
 
 
+def test_what_follows_a_refused_head_is_read_into_nothing() -> None:
+    rig = Rig()
+    paused, malformed = rig.asked(request()), rig.asked(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+    paused.send(b"a" * 32768)
+    rig.refuse_dial()
+    assert not paused.paused
+    for client in (paused, malformed):
+        head, _ = answer_in(client.read())
+        assert head.status in (400, 502)
+        client.send(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+        assert not client.value(), "one answer"
+        client.drop()
+    rig.settle()
+    assert not rig.clock.getDelayedCalls()
+
+
 @pytest.mark.criterion("C-4", "S-13", "S-24")
 @pytest.mark.parametrize(
     ("answer", "told"),

@@ -83,6 +83,7 @@ async def test_what_the_transport_still_holds_goes_first() -> None:
     rig.build(legs[0], legs[1], wire_maker("sockets", the_reactor()), {"early_service": early})
     service.send(data)
     await settled(service, lambda: None)
+    assert not cast(SocketWire, rig.tunnel._service)._reading, "no more is taken than waits"
     client.read()
     expected = answer + early + data
     await client.until(lambda: len(client.octets) >= len(expected))

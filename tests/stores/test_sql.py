@@ -104,7 +104,7 @@ async def test_two_gateways_share_one_file(path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_another_process_that_holds_the_lock_is_waited_for_within_bounds(path: Path) -> None:
     await filled(path)
-    store = store_at(path, patience=0.05)
+    store = store_at(path, patience=0.5)
     await store.open()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

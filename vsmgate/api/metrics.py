@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +24,7 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
+_STATUSES = frozenset(map(int, HTTPStatus))
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 _STARTS = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600, 14400)
 
@@ -188,10 +190,14 @@ class Metrics:
 
 
 def _close_code(code: int | None) -> str:
-    """Return a label; peers can send thousands of private codes (RFC 6455 section 7.4.2)."""
+    """Return a label; peers can send thousands of private codes (RFC 6455 section 7.4.2).
+
+    So can services that answer plain requests, whose statuses are here too.
+    """
     if code is None:
         return "none"
-    return str(code) if code < 2000 or 4400 <= code < 4500 else "other"
+    known = code in _STATUSES or 1000 <= code < 1016 or 4400 <= code < 4500
+    return str(code) if known else "other"
 
 
 class _Jobs(Collector):

@@ -147,18 +147,15 @@ class ApiService(Service):
                 channel.loseConnection()
             elif channel.streams:
                 channel.cancel()
-        if not await self._quiet(_GRACE):
-            for channel in list(self.site.channels):
-                channel.cancel()
-            if not await self._quiet(_GRACE):
-                for channel in list(self.site.channels):
-                    channel.forceAbortClient()
+        await self._quiet(_GRACE)
+        for channel in list(self.site.channels):
+            channel.cancel()
+        await self._quiet(_GRACE)
+        for channel in list(self.site.channels):
+            channel.forceAbortClient()
 
-    async def _quiet(self, seconds: float) -> bool:
-        """Wait until there is no connection; False when that takes longer."""
+    async def _quiet(self, seconds: float) -> None:
+        """Wait until there is no connection, for so long at most."""
         end = self._reactor.seconds() + seconds
-        while self.site.channels:
-            if self._reactor.seconds() >= end:
-                return False
+        while self.site.channels and self._reactor.seconds() < end:
             await deferLater(self._reactor, _GLANCE, lambda: None)
-        return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,11 +31,14 @@ Claims = Mapping[str, Any]
 LONGEST = 8192
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750 section 2.1
-# No characters that control a terminal, end a line, or turn the direction of writing: names are
-# in logs, and users judge each other by them.
+# No characters that control a terminal, end a line, turn the direction of writing, or cannot be
+# seen, and no blanks around: names are in logs, and users judge each other by them.
 _NAME = re.compile(
-    r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,256}"
+    r"(?!\s)[^\x00-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ud800-\udfff\U000e0000-\U000e007f]{1,256}(?<!\s)"
 )
+#: The year 10000, in Unix seconds: some write milliseconds, which are no time that can be shown.
+_NEVER = 253_402_300_800
 _PART = re.compile(r'"([^"]+)"|([^."]+)')
 _MOST_GROUPS = 1000
 
@@ -186,7 +188,7 @@ def _moment(claims: Claims, name: str) -> float | None:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             moment = float(value)
-            if math.isfinite(moment):
+            if abs(moment) < _NEVER:
                 return moment
     except OverflowError:
         pass

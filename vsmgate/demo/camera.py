@@ -12,7 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:  # this module is the first that needs it; users read the last line
+    raise ImportError(f"{error}: install it with pip install 'vsmgate[demo]'") from None
 
 from vsmgate.demo.scene import Array
 

@@ -153,9 +153,16 @@ class Access:
             raise NoSuchJob
         return job, right
 
-    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
+    async def admit(
+        self,
+        job_id: str,
+        service: str,
+        credential: Credential | None,
+        known: Callable[[Identity], None] = lambda _: None,
+    ) -> Target:
         """Return where to dial for whom (see `vsmgate.relay.desk.Desk`)."""
         identity = await self._admitted(job_id, service, credential)
+        known(identity)
         job, right = await self._reach(identity, job_id)
         spec, service = service_of(job, service), sys.intern(service)
         if right is Right.VIEW:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,7 +79,7 @@ def _wrong(settings: EcsSettings, config_dir: Path) -> Iterator[tuple[str, str]]
     from vsmgate.hands.http_client import wrong_with_authorities
 
     if find_spec("botocore") is None:
-        yield "kind", "needs botocore; install it: pip install 'vsmgate[ecs]'"
+        yield "kind", f"needs botocore: {sys.executable} -m pip install 'vsmgate[ecs]'"
     elif settings.profile is not None and not profile_exists(settings.profile):
         yield "profile", f"{settings.profile!r} is in none of AWS's files of the gateway's user"
     if not _REGION.fullmatch(settings.region):

@@ -180,12 +180,13 @@ def read_status(answer: HttpAnswer) -> Status | None:
 
 #: Pattern over a refusal's message -> code. The others give ``engine_refused``.
 _REFUSALS = (
+    (" is invalid: | cannot be handled as a |too large", "bad_resource"),
     ("exceeded quota", "limit_reached"),
     ("is being terminated", "bad_namespace"),
     ("violates PodSecurity|securityContext|security context", "not_permitted"),
     ("serviceaccount|service account", "bad_service_account"),
     ("maximum|minimum|LimitRange|limit to request ratio", "impossible_resources"),
-    (r"spec\.(containers|volumes|tolerations|nodeSelector)|Invalid value", "bad_resource"),
+    ("must specify|PriorityClass|RuntimeClass|Invalid value", "bad_resource"),
 )
 
 
@@ -203,10 +204,13 @@ def refusal(status: int, told: Status) -> EngineRefused | EngineUnreachable:
     if status == 404:
         sentence = f"Kubernetes cannot run it there: {words}."
         return EngineRefused(sentence, code="bad_namespace", native=words)
-    if status in (400, 403, 405, 413, 415, 422):  # not 409: somebody else was quicker
+    too_large = "request is too large" in words  # etcd's own limit, told with 500
+    if too_large or status in (400, 403, 405, 413, 415, 422):  # not 409: somebody was quicker
         found = (code for pattern, code in _REFUSALS if re.search(pattern, told.message))
         code = next(found, "engine_refused")
         return EngineRefused(f"Kubernetes refused the pod: {words}", code=code, native=words)
+    if status >= 500:  # its words name nodes, webhooks: for the log only
+        words = "it failed; tell its operator"
     return EngineUnreachable(f"Kubernetes cannot do it now (HTTP {status}): {words}")
 
 

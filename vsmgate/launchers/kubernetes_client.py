@@ -102,7 +102,8 @@ class KubernetesClient:
 
     async def create_pod(self, body: Mapping[str, Any]) -> Pod | None:
         """Create a pod; None when its name is taken. Raises `EngineRefused` too."""
-        answer = await self._ask("POST", "/pods", body=body)
+        # What a use case misspells in a volume would be left out, and the volume be empty.
+        answer = await self._ask("POST", "/pods", {"fieldValidation": "Strict"}, body)
         status = read_status(answer)
         if answer.status == 409 and status and status.reason == "AlreadyExists":
             return None
@@ -201,6 +202,8 @@ class KubernetesClient:
             raise BadCredentials(BAD_CREDENTIALS)
         elif answer.status == 403:
             why = "the gateway may not ask that there; tell its operator"
+        elif answer.status >= 500:  # its words name nodes, webhooks: for the log only
+            why = "it failed; tell its operator"
         else:
             why = words_of(status.message) or status.reason
         raise EngineUnreachable(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -146,7 +147,7 @@ def from_kubeconfig(path: Path, context: str, where: str) -> Access:
         why = (error.strerror or str(error)).lower()
         raise _wrong(key, f"{str(path)!r} cannot be read: {why}") from None
     except ImportError:
-        remedy = "needs PyYAML: pip install 'vsmgate[kubernetes]'"
+        remedy = f"needs PyYAML: {sys.executable} -m pip install 'vsmgate[kubernetes]'"
         raise _wrong(key, remedy) from None
     except msgspec.ValidationError as error:
         raise _wrong(key, f"{str(path)!r} is no kubeconfig: {error}") from None

@@ -20,6 +20,8 @@ __all__ = ["ContainerPlan", "KubernetesPlan", "Security", "check_plan", "contain
 __all__ += ["containers_of", "ports_of"]
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+#: Of a volume: a DNS label.
+Volume = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m|e[0-9]+)?$")]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
@@ -77,7 +79,7 @@ class KubernetesPlan(Struct, frozen=True, forbid_unknown_fields=True):
     container: ContainerPlan | None = None
     node_selector: dict[str, str] = {}
     tolerations: tuple[dict[str, Any], ...] = ()
-    volumes: dict[Name, dict[str, Any]] = {}
+    volumes: dict[Volume, dict[str, Any]] = {}
     pull_secrets: tuple[Name, ...] = ()
     service_account: Name | None = None
     priority_class: Name | None = None

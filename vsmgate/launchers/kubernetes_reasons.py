@@ -92,8 +92,9 @@ def observation(pod: Pod) -> Observation:
     ended = [(names[s.name], s.state.terminated) for s in states if s.state.terminated]
     if pod.status.phase in ("Succeeded", "Failed"):
         return Observation(Phase.ENDED, reason=_end_reason(pod, ended))
-    if pod.metadata.deletion_timestamp and pod.status.reason == "NodeLost":
-        return vanished(pod)  # nobody is there to finish its deletion
+    lost = _disruption(pod) if pod.metadata.deletion_timestamp else None
+    if lost is not None and lost.code == "node_failed":
+        return vanished(pod)  # nobody may be there to finish its deletion
     if ended and not pod.metadata.deletion_timestamp:
         return Observation(Phase.ENDED, reason=_first_reason(ended))
     if not pod.spec.node_name:
@@ -191,6 +192,9 @@ def _impossible(native: str) -> bool:
     if total is None or total[1] == "0":
         return False
     reasons, _, preemption = native[total.end() :].partition("preemption:")
+    # Kubernetes 1.36 names no taints any more: when all nodes have one, they may be down.
+    if re.match(rf"{total[1]} node\(s\) had untolerated taint\(s\)", reasons):
+        return False
     lasting = 0
     for part in re.findall(r"([0-9]+ [^,]+)", reasons):
         count, _, why = part.partition(" ")
@@ -227,6 +231,8 @@ def _disruption(pod: Pod) -> Reason | None:
     target = _condition(pod, "DisruptionTarget")
     if target is not None and target.status == "True" and target.reason in _DISRUPTIONS:
         code, sentence = _DISRUPTIONS[target.reason]
+        if target.reason == "TerminationByKubelet":  # for either reason, which the pod tells
+            code, sentence = _ENDS.get(pod.status.reason or "", (code, sentence))
         return Reason(code, sentence, words_of(f"{target.reason}: {target.message or ''}"))
     if pod.status.reason == "NodeLost":
         return Reason(*_ENDS["NodeLost"], words_of(pod.status.message))

@@ -41,8 +41,14 @@ class Target:
 class Desk(Protocol):
     """Answers for jobs and identities (`vsmgate.jobs.access.Access` does)."""
 
-    async def admit(self, job_id: str, service: str, credential: Credential | None) -> Target:
-        """Return where to dial, for whom.
+    async def admit(
+        self,
+        job_id: str,
+        service: str,
+        credential: Credential | None,
+        known: Callable[[Identity], None] = lambda _: None,
+    ) -> Target:
+        """Return where to dial, for whom; ``known`` is told who it is, before anything else fails.
 
         Fails with `Unauthenticated`, `NoSuchJob` (also for a foreign job),
         `NoSuchService`, `ViewUnsupported`, `JobNotReady`, `JobEnded`, `AuthenticatorUnavailable` or

@@ -56,7 +56,9 @@ class Farewell:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._on_gone()
+        on_gone = self._on_gone
+        del self._on_gone  # else it and this would keep each other
+        on_gone()
 
     def _abort(self) -> None:
         self._timer = None

@@ -36,7 +36,7 @@ class Hall(Protocol):
     draining: bool
 
     async def admit(self, passage: Passage, credential: Credential | None) -> Target:
-        """Return where ``passage`` may dial (see `Desk.admit`), within bounds."""
+        """Return where ``passage`` may dial (see `Desk.admit`); a cancel ends the attempt."""
 
     def known(self, opening: Opening) -> None:
         """The client has shown who it is."""

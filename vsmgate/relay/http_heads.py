@@ -76,20 +76,16 @@ def answer_head(
     headers = []
     for name, value in head.headers:
         plain = name.lower()
-        if plain in _HOP | _TOO_FAR | named:
+        if plain in _HOP | _TOO_FAR | named or (cookie and plain == "cache-control"):
             continue
         if plain in ("location", "content-location"):
             value = _location(value, host, public, strip)
         elif plain == "set-cookie":
             value = _cookie(value, public, strip)
-        elif plain == "cache-control" and cookie:
-            value = "no-store"
         if value or plain != "set-cookie":
             headers.append((name, value))
     if cookie:
-        headers.append(("Set-Cookie", cookie))
-        if not head.all("Cache-Control"):
-            headers.append(("Cache-Control", "no-store"))
+        headers += [("Set-Cookie", cookie), ("Cache-Control", "no-store")]
     return ResponseHead(
         status=head.status, reason=head.reason, headers=(*headers, *_framing(head), _CLOSE)
     )

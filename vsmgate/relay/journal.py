@@ -69,10 +69,14 @@ class Passage:
     tunnel: Tunnel | Exchange | None = None
     leave: Callable[[], None] | None = None
 
+    def shown(self, identity: Identity) -> None:
+        """Note who the client is."""
+        self.identity, self.subject = identity, identity.subject
+
     def admitted(self, target: Target) -> None:
-        """Note where the client may go, and who it is."""
-        self.target, self.identity = target, target.identity
-        self.subject = target.identity.subject
+        """Note where the client may go."""
+        self.target = target
+        self.shown(target.identity)
         # The same strings for all relays of a job, instead of each request's own.
         self.job, self.service = target.job.id, target.service
 

@@ -108,6 +108,8 @@ class Opening:
         self._early += self._reader.rest
         self._reader = None
         self._stop_timer()
+        hall = self._hall
+        self._timer = hall.reactor.callLater(hall.config.handshake_timeout, self._unanswered)
         self._task = Deferred.fromCoroutine(self._open(head))
         self._task.addErrback(self._failed)
 
@@ -149,7 +151,10 @@ class Opening:
         check_session(head, claim, upgrade is not None)
         if hall.draining:
             raise Unavailable("The gateway is about to restart.")
+        # Not through a Deferred of its own: its failure and our frames would hold each other, and
+        # a flood of strangers would be a hundred objects of garbage each.
         target = await hall.admit(passage, claim.credential)
+        self._stop_timer()
         hall.known(self)
         passage.admitted(target)
         # Only now: it costs as much as all before, and strangers shall cost little.
@@ -179,15 +184,9 @@ class Opening:
                 return
             with ExitStack() as undo:
                 undo.callback(leg.abort)
+                extensions = offered_extensions(upgrade, target)
                 handshake = service_handshake(
-                    hall.config,
-                    passage,
-                    head,
-                    claim,
-                    target,
-                    path,
-                    offered_extensions(upgrade, target),
-                    route.public,
+                    hall.config, passage, head, claim, target, path, extensions, route.public
                 )
                 reply, rest = await leg.ask(handshake.request, hall.config.handshake_timeout, clock)
                 answer = handshake.check(reply)
@@ -256,6 +255,10 @@ class Opening:
             self._transport.abortConnection()  # a port scan, or a balancer's probe
         else:
             self._refuse(HeadTimeout("The request head must be complete sooner."))
+
+    def _unanswered(self) -> None:
+        self._timer = None
+        self.refuse(Unavailable("The gateway could not look the job up in time."))
 
     def _failed(self, failure: Failure) -> None:
         if self._over:  # the client is gone, and the task was cancelled for that

@@ -24,7 +24,6 @@ from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
 from vsmgate.relay.curfew import Curfew
 from vsmgate.relay.desk import Credential, Desk, Target
-from vsmgate.relay.dialling import within
 from vsmgate.relay.engines import wire_maker
 from vsmgate.relay.journal import Journal, Passage, RelayObserver, Unobserved
 from vsmgate.relay.listener import Listener
@@ -157,12 +156,7 @@ class RelayService(Service):
         if counted is not None:
             door.check(counted.secret, *who)
         try:
-            target = await within(
-                self.desk.admit(passage.job, passage.service, credential),
-                self.config.handshake_timeout,
-                self.reactor,
-                Unavailable("The gateway could not look the job up in time."),
-            )
+            target = await self.desk.admit(passage.job, passage.service, credential, passage.shown)
         except Unauthenticated:
             if counted is not None:
                 door.failed(counted.secret, *who)

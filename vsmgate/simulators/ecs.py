@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -34,7 +35,10 @@ def main(arguments: list[str]) -> None:
         "--pace", type=float, default=0.0, help="seconds for which a task stays in each state"
     )
     options = parser.parse_args(arguments)
-    from vsmgate.simulators import ecs_moto, ecs_player
+    try:
+        from vsmgate.simulators import ecs_moto, ecs_player
+    except ImportError as error:
+        sys.exit(f"moto is missing ({error}): install it with pip install 'vsmgate[simulators]'")
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     over = threading.Event()

@@ -37,6 +37,7 @@ from vsmgate.simulators.kubernetes_requests import (
 from vsmgate.simulators.kubernetes_schema import (
     KINDS,
     NAMESPACED,
+    check_fields,
     merge,
     normal_status,
     prepare,
@@ -128,6 +129,8 @@ class ApiServer(Resource):
 
     def _create(self, request: Request, resource: str, namespace: str) -> Any:
         given = body_of(request, KINDS[resource])
+        if resource == "pods" and query_of(request).get("fieldValidation") == "Strict":
+            check_fields(given)
         if resource in NAMESPACED:
             self.objects.get("namespaces", "", namespace)
         if "generateName" in (meta := given.get("metadata") or {}) and not meta.get("name"):

@@ -12,7 +12,8 @@ from typing import Any
 
 from vsmgate.simulators.kubernetes_objects import ApiError
 
-__all__ = ["KINDS", "NAMESPACED", "merge", "normal_status", "prepare", "strategic_merge"]
+__all__ = ["KINDS", "NAMESPACED", "check_fields", "merge", "normal_status", "prepare"]
+__all__ += ["strategic_merge"]
 
 Object = dict[str, Any]
 Cause = tuple[str, str, str]
@@ -40,6 +41,29 @@ _BAD_NAME = (
     "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+
+
+#: The fields of parts of a pod's spec (core/v1 Toleration, and Volume as far as it is in use).
+_FIELDS = {
+    "tolerations": {"key", "operator", "value", "effect", "tolerationSeconds"},
+    "volumes": {
+        *("name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "hostPath"),
+        *("image", "iscsi", "nfs", "persistentVolumeClaim", "projected", "secret"),
+    },
+}
+
+
+def check_fields(given: Object) -> None:
+    """Refuse what is misspelt in a pod, as ``fieldValidation=Strict`` has it."""
+    unknown = [
+        f'unknown field "spec.{part}[{index}].{key}"'
+        for part, fields in _FIELDS.items()
+        for index, one in enumerate((given.get("spec") or {}).get(part) or ())
+        for key in one.keys() - fields
+    ]
+    if unknown:
+        told = 'Pod in version "v1" cannot be handled as a Pod: strict decoding error'
+        raise ApiError(400, f"{told}: {', '.join(unknown)}")
 
 
 def prepare(resource: str, given: Object) -> Object:
@@ -84,7 +108,14 @@ def _wrong_pod(pod: Object) -> Iterator[Cause]:
     containers = spec.get("containers") or []
     if not containers:
         yield "FieldValueRequired", "Required value", "spec.containers"
-    volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
+    volumes: set[str] = set()
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        at, name = f"spec.volumes[{index}].name", volume.get("name") or ""
+        if not _LABEL.fullmatch(name):
+            yield "FieldValueInvalid", f'Invalid value: "{name}"', at
+        if name in volumes:
+            yield "FieldValueDuplicate", f'Duplicate value: "{name}"', at
+        volumes.add(name)
     names: set[str] = set()
     for index, container in enumerate(containers):
         at = f"spec.containers[{index}]"
@@ -118,7 +149,13 @@ def _wrong_container(container: Object, volumes: set[Any]) -> Iterator[Cause]:
         if "value" in variable and variable["value"] and "valueFrom" in variable:
             told = 'Invalid value: "": may not be specified when `value` is not empty'
             yield "FieldValueInvalid", told, f"env[{index}].valueFrom"
+    paths: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
+        path = mount.get("mountPath")
+        if path in paths:
+            told = f'Invalid value: "{path}": must be unique'
+            yield "FieldValueInvalid", told, f"volumeMounts[{index}].mountPath"
+        paths.add(path)
         if mount.get("name") not in volumes:
             yield (
                 "FieldValueNotFound",
