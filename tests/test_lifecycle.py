@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsmgate.lifecycle import ENDED, LIVE, OUTCOMES, TABLE, Event, State, outcome, step
+from vsmgate.lifecycle import ENDED, OUTCOMES, TABLE, Event, State, outcome, step
 
 ORDER = [State.REQUESTED, State.QUEUED, State.STARTING, State.RUNNING, State.READY]
 
@@ -14,11 +14,6 @@ def test_every_state_answers_every_event() -> None:
     assert set(TABLE) == set(State)
     for state in State:
         assert set(TABLE[state]) == set(Event), state
-
-
-def test_live_and_ended_part_the_states() -> None:
-    assert LIVE | ENDED == set(State)
-    assert not LIVE & ENDED
 
 
 def test_the_usual_way() -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-__all__ = ["ENDED", "LIVE", "OUTCOMES", "TABLE", "Event", "State", "outcome", "step"]
+__all__ = ["ENDED", "OUTCOMES", "TABLE", "Event", "State", "outcome", "step"]
 
 
 class State(enum.StrEnum):
@@ -50,7 +50,6 @@ class Event(enum.StrEnum):
 
 
 ENDED = frozenset({State.STOPPED, State.FAILED, State.EXPIRED, State.LOST})
-LIVE = frozenset(State) - ENDED
 
 _ENDS: Mapping[Event, State] = {
     Event.STOPPED: State.STOPPED,

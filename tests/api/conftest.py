@@ -250,23 +250,16 @@ class FakeDesk:
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        *,
+        shared: bool = False,
     ) -> Page:
-        self.asked.append(("page", set(states), usecase, limit, cursor))
+        self.asked.append(("shared" if shared else "page", set(states), usecase, limit, cursor))
+        if shared:
+            visible = [job for job in self.jobs.values() if self.right(identity, job)]
+            return Page(tuple(job for job in visible if job.owner != identity.subject))
         own = [job for job in self.jobs.values() if job.owner == identity.subject]
         own = [job for job in own if not states or job.state in states]
         return Page(tuple(own[:limit]), "more" if len(own) > limit else None)
-
-    async def shared(
-        self,
-        identity: Identity,
-        states: Collection[str],
-        usecase: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
-        self.asked.append(("shared", set(states), usecase, limit, cursor))
-        found = [job for job in self.jobs.values() if self.right(identity, job)]
-        return Page(tuple(job for job in found if job.owner != identity.subject))
 
     def right(self, identity: Identity, job: Job) -> Right | None:
         return sharing.right_of(job, identity, 1_000.0)

@@ -95,7 +95,7 @@ def test_relay_metrics(face: Any) -> None:
     initiator = "client"
     for code in (1000, 4410, 3999, None, 1500, 999, 404):
         metrics.opened("renderer", 0.1)
-        metrics.closed("renderer", Ending(initiator, code, "", 10, 200, 1, 2, 5.0))
+        metrics.closed("renderer", Ending(initiator, code, "", 10, 200, 1, 2))
     metrics.opened("renderer", 0.1)
     metrics.refused(NoSuchJob())
     numbers = read(face)

@@ -63,14 +63,6 @@ def log(tmp_path: Path, seconds: Seconds) -> Iterator[AuditLog]:
     log.close()
 
 
-@pytest.fixture
-def told() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
-
-
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -206,7 +198,7 @@ def test_a_full_disk_is_told_once_and_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_hangs_keeps_nobody_waiting(
-    tmp_path: Path, seconds: Seconds, told: list[LogEvent], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seconds: Seconds, logged: list[LogEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vsmgate.hands.audit_log.MOST", 3)
     path = tmp_path / "audit.jsonl"
@@ -217,7 +209,7 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(
     for number in range(5):
         log.record("start", subject=f"user-{number}")
     assert lines(path) == []
-    assert [event["log_level"].name for event in told] == ["critical"]
+    assert [event["log_level"].name for event in logged] == ["critical"]
     disk.go_on()
     assert [line.get("subject", line["action"]) for line in lines(path)] == [
         "audit_gap",

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 
 from tests.jobs.rig import ALICE, House
 from vsmgate.jobs.chronicle import Chronicle
 
 
-@pytest.fixture
-def lines() -> Iterator[list[LogEvent]]:
-    told: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if isinstance(event.get("log_source"), Chronicle):
-            told.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield told
-    globalLogPublisher.removeObserver(observe)
+def lines(logged: list[LogEvent]) -> list[LogEvent]:
+    return [event for event in logged if isinstance(event.get("log_source"), Chronicle)]
 
 
-def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEvent]) -> None:
+def test_each_change_is_one_line_with_its_code(house: House, logged: list[LogEvent]) -> None:
     house.book.watch(Chronicle().note)
     job = house.start()
     house.pass_time(6)
@@ -32,7 +20,7 @@ def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEven
     house.pass_time(20)
     house.result(house.desk.stop(ALICE, job.id))
     house.pass_time(20)
-    assert [(event["state"], event["code"]) for event in lines] == [
+    assert [(event["state"], event["code"]) for event in lines(logged)] == [
         ("requested", "-"),
         ("starting", "starting"),
         ("running", "starting"),
@@ -40,17 +28,17 @@ def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEven
         ("stopped", "cancelled_by_user"),
     ]
     said = f"job {job.id} is stopped (cancelled_by_user): The job's owner stopped it."
-    assert formatEvent(lines[-1]) == said
+    assert formatEvent(lines(logged)[-1]) == said
 
 
-def test_what_was_there_before_is_no_news(house: House, lines: list[LogEvent]) -> None:
+def test_what_was_there_before_is_no_news(house: House, logged: list[LogEvent]) -> None:
     job = house.start()
     house.launcher.run(job.id)
     house.pass_time(6)
     chronicle = Chronicle()
     chronicle.note(house.get(job))
-    assert not lines
+    assert not lines(logged)
     house.book.watch(chronicle.note)
     house.launcher.end(job.id, "out_of_memory")
     house.pass_time(6)
-    assert [event["code"] for event in lines] == ["out_of_memory"]
+    assert [event["code"] for event in lines(logged)] == ["out_of_memory"]

@@ -266,7 +266,7 @@ def test_shared_jobs_are_listed_apart(house: House, job: Job) -> None:
     member = Identity("bob", ("lab",))
 
     def shared_with(who: Identity) -> list[str]:
-        page = house.result(house.desk.shared(who, (), None, 10, None))
+        page = house.result(house.desk.page(who, (), None, 10, None, shared=True))
         return [found.id for found in page.items]
 
     assert shared_with(member) == [job.id]

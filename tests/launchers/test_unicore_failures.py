@@ -264,7 +264,7 @@ async def test_refs_and_services_never_lead_out(
         ({"user": "ada"}, "goes with a password"),
         ({"token_file": None, "token_env": "NO_SUCH_VARIABLE"}, "is not set"),
         ({"ca_file": "token"}, "holds no certificate"),
-        ({"ca_file": "no-such-file"}, "No such file"),
+        ({"ca_file": "no-such-file"}, "no such file"),
         ({"preferences": {"uid": "a,role:admin"}}, "must be a name"),
         ({"preferences": {"wid": "a"}}, "is unknown"),
         ({"nodes": "("}, "no regular expression"),

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.certificates import Authority
 from tests.hands.test_proxy_protocol import header
+from tests.relay import test_loopback
 from tests.relay.rig import JOB, TOKEN, FakeDesk
 from tests.relay.test_loopback import Watch, echo_factory
 from vsmgate.config import RelayConfig, TlsConfig
@@ -40,19 +41,9 @@ async def served(
     """A relay with TLS on both sides; ``behind`` is the service's certificate."""
     from twisted.internet import reactor
 
-    far: Any = reactor.listenTCP(  # type: ignore[attr-defined]
-        0, tls_layer(echo_factory(), behind, reactor), interface="127.0.0.1"
-    )
-    desk = FakeDesk(Endpoint("127.0.0.1", far.getHost().port), renderer=Service(tls=service))
-    config = RelayConfig(port=0, drain=0.0, drain_spread=0.0, linger=2.0)
-    watch = Watch()
-    relay = RelayService(reactor, config, desk, watch, Dialler(reactor), front)
-    relay.startService()
-    try:
-        yield relay, watch
-    finally:
-        await relay.stopService()
-        await far.stopListening()
+    far = tls_layer(echo_factory(), behind, reactor)
+    async with test_loopback.served(far, spec=Service(tls=service), certificates=front) as found:
+        yield found
 
 
 def client_of(relay: RelayService, authority: Authority) -> Callable[[], Any]:

@@ -116,18 +116,13 @@ class Desk(Protocol):
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        *,
+        shared: bool = False,
     ) -> Page:
-        """Return the identity's jobs, newest first; empty ``states`` means all."""
+        """Return the identity's jobs, newest first; empty ``states`` means all.
 
-    async def shared(
-        self,
-        identity: Identity,
-        states: Collection[str],
-        usecase: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
-        """Return the jobs that others share with the identity, as `page` does."""
+        ``shared``: instead of its own those that others share with it.
+        """
 
     def right(self, identity: Identity, job: Job) -> Right | None:
         """Return the right of an identity on a job; None: it is a stranger."""

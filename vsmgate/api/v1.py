@@ -156,8 +156,13 @@ class V1:
     async def jobs(self, call: Call) -> Reply:
         """List the caller's jobs, or those shared with them."""
         asked = call.asked(JobsQuery)
-        page = await (self._desk.shared if asked.shared else self._desk.page)(
-            call.identity, frozenset(asked.state), asked.usecase, asked.limit, asked.cursor
+        page = await self._desk.page(
+            call.identity,
+            frozenset(asked.state),
+            asked.usecase,
+            asked.limit,
+            asked.cursor,
+            shared=asked.shared,
         )
         items = [self._view(call, job) for job in page.items]
         return json_reply(200, JobList(items, page.next_cursor))

@@ -115,15 +115,11 @@ def problems_of(settings: ProviderSettings, context: Context) -> Iterator[Proble
         except ValueError as error:
             yield Problem(key, f"{path!r} is not a claim: {error}")
     if settings.ca_file is not None:
-        from vsmgate.hands.http_client import read_authorities
+        from vsmgate.hands.http_client import wrong_with_authorities
 
         file = context.config_dir / settings.ca_file
-        try:
-            read_authorities(file)
-        except OSError as error:
-            yield Problem("ca_file", f"{file} cannot be read: {(error.strerror or '').lower()}")
-        except ValueError as error:
-            yield Problem("ca_file", f"{file} {error}")
+        if wrong := wrong_with_authorities(file):
+            yield Problem("ca_file", f"{file} {wrong}")
 
 
 def client_secret(settings: IntrospectionSettings, context: Context) -> Secret:

@@ -36,7 +36,7 @@ from twisted.web.client import (
 from twisted.web.iweb import IPolicyForHTTPS
 
 __all__ = ["HttpAnswer", "HttpClient", "HttpFailed", "http_client"]
-__all__ += ["parse_authorities", "read_authorities"]
+__all__ += ["parse_authorities", "read_authorities", "wrong_with_authorities"]
 
 #: Seconds that an idle connection is kept for the next question.
 _KEEP = 30
@@ -250,6 +250,17 @@ def http_client(
 def read_authorities(path: Path) -> list[Certificate]:
     """Return the certificates of a PEM file; raises `OSError`, `ValueError` for none."""
     return parse_authorities(path.read_bytes())
+
+
+def wrong_with_authorities(path: Path) -> str:
+    """Return why `read_authorities` fails, as the end of a sentence about the file; or nothing."""
+    try:
+        read_authorities(path)
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def parse_authorities(text: bytes) -> list[Certificate]:

@@ -120,23 +120,16 @@ class JobDesk:
         usecase: str | None,
         limit: int,
         cursor: str | None,
+        *,
+        shared: bool = False,
     ) -> Page:
-        """Return a page of the identity's jobs, newest first."""
-        page = await self._store.page(identity.subject, states, usecase, limit, cursor)
-        return page_as_seen(page, self._drivers)
-
-    async def shared(
-        self,
-        identity: Identity,
-        states: Collection[str],
-        usecase: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
-        """Return a page of the jobs that others share with the identity, newest first."""
-        who, groups, now = identity.subject, identity.groups, self._wall()
-        page = await self._store.shared(who, groups, now, states, usecase, limit, cursor)
-        return page_as_seen(page, self._drivers)
+        """Return a page of the identity's jobs, or those shared with it, newest first."""
+        who, groups = identity.subject, identity.groups
+        if shared:
+            found = self._store.shared(who, groups, self._wall(), states, usecase, limit, cursor)
+        else:
+            found = self._store.page(who, states, usecase, limit, cursor)
+        return page_as_seen(await found, self._drivers)
 
     async def stop(self, identity: Identity, job_id: str) -> Job:
         """Ask for a job's end; does nothing when it is over."""

@@ -121,7 +121,6 @@ class Listed(_Camel, frozen=True):
     """The answer to ``ListTasks``."""
 
     task_arns: tuple[str, ...]
-    next_token: str | None = None
 
 
 class Cluster(_Camel, frozen=True):

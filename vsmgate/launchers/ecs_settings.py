@@ -76,7 +76,7 @@ def settings_problems(settings: EcsSettings, where: str, config_dir: Path) -> li
 
 def _wrong(settings: EcsSettings, config_dir: Path) -> Iterator[tuple[str, str]]:
     from vsmgate.hands.aws import profile_exists
-    from vsmgate.hands.http_client import read_authorities
+    from vsmgate.hands.http_client import wrong_with_authorities
 
     if find_spec("botocore") is None:
         yield "kind", f"needs botocore: {sys.executable} -m pip install 'vsmgate[ecs]'"
@@ -110,12 +110,8 @@ def _wrong(settings: EcsSettings, config_dir: Path) -> Iterator[tuple[str, str]]
     for key in ("endpoint", "logs_endpoint"):
         if (url := getattr(settings, key)) is not None and (why := _wrong_url(url)):
             yield key, why
-    if settings.ca_file is not None:
-        try:
-            read_authorities(config_dir / settings.ca_file)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            yield "ca_file", f"{settings.ca_file!r} cannot be used: {why}"
+    if settings.ca_file and (why := wrong_with_authorities(config_dir / settings.ca_file)):
+        yield "ca_file", f"{settings.ca_file!r} {why}"
 
 
 def _wrong_url(url: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from vsmgate.model import Endpoint
 
-__all__ = ["SERVICE", "Ending", "ending_in", "places_on", "ports_in"]
+__all__ = ["SERVICE", "Ending", "ending_in", "places_on", "ports_in", "wrong_places"]
 
 #: The name of a service, which is part of the names of its files.
 SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
+_ADDRESS = re.compile(r"[A-Za-z0-9.:_-]*(\{node\})?[A-Za-z0-9.:_-]*", re.ASCII)
 _PORT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}) ([1-9][0-9]{3,4})", re.ASCII)
 _ENDED = re.compile(r"service ([a-z0-9][a-z0-9_-]{0,62}) ([0-9]{1,3})\n", re.ASCII)
 _TERMINATED = re.compile(r"terminated ([0-9]{1,10}) ([0-9]{1,10})\n", re.ASCII)
@@ -54,6 +55,19 @@ def places_on(
         return None
     host = address.replace("{node}", node)
     return {name: Endpoint(host, port) for name, port in ports.items()}
+
+
+def wrong_places(address: str, nodes: str, ports: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    """Yield the settings of these names that `places_on` could not use, and why."""
+    if not address or not _ADDRESS.fullmatch(address):
+        yield "address", f"{address!r} is no address, such as '{{node}}.example.org'"
+    try:
+        re.compile(nodes)
+    except re.error as error:
+        yield "nodes", f"{nodes!r} is no regular expression: {error}"
+    low, high = ports
+    if not 1024 <= low <= high:
+        yield "ports", f"[{low}, {high}] must be the first and the last port, from 1024 on"
 
 
 def ending_in(text: str) -> Ending | None:

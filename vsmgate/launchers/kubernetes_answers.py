@@ -37,7 +37,6 @@ class Metadata(Struct, frozen=True, rename="camel"):
     """Of an object, or of a list of them (``resource_version``, ``cont``)."""
 
     name: str = ""
-    uid: str = ""
     resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None

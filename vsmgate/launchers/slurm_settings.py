@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from vsmgate.errors import Problem
+from vsmgate.launchers.job_report import wrong_places
 from vsmgate.launchers.slurm_commands import find_command
 from vsmgate.launchers.slurm_ref import USER
 from vsmgate.launchers.slurm_rest_words import VERSION
@@ -20,7 +21,6 @@ from vsmgate.model import Port, Seconds
 
 __all__ = ["RestSettings", "SlurmSettings", "settings_problems"]
 
-_ADDRESS = re.compile(r"[A-Za-z0-9.:_-]*(\{node\})?[A-Za-z0-9.:_-]*", re.ASCII)
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f%\\]+")
 
 
@@ -99,15 +99,7 @@ def _wrong(settings: SlurmSettings, config_dir: Path) -> Iterator[tuple[str, str
         yield "run_as", f"{settings.run_as[0]!r} is no program of this machine"
     if settings.run_as and not any("{owner}" in part for part in settings.run_as):
         yield "run_as", "must have {owner} somewhere, as in ['sudo', '-n', '-u', '{owner}']"
-    if not settings.address or not _ADDRESS.fullmatch(settings.address):
-        yield "address", f"{settings.address!r} is no address, such as '{{node}}.example.org'"
-    try:
-        re.compile(settings.nodes)
-    except re.error as error:
-        yield "nodes", f"{settings.nodes!r} is no regular expression: {error}"
-    low, high = settings.ports
-    if not 1024 <= low <= high:
-        yield "ports", f"[{low}, {high}] must be the first and the last port, from 1024 on"
+    yield from wrong_places(settings.address, settings.nodes, settings.ports)
 
 
 def _wrong_rest(rest: RestSettings, config_dir: Path) -> Iterator[tuple[str, str]]:
@@ -128,15 +120,10 @@ def _wrong_rest(rest: RestSettings, config_dir: Path) -> Iterator[tuple[str, str
         why = (error.strerror or str(error)).lower()
         yield "token_file", f"{rest.token_file!r} cannot be read: {why}"
     if rest.ca_file is not None:
-        from vsmgate.hands.http_client import read_authorities
+        from vsmgate.hands.http_client import wrong_with_authorities
 
-        try:
-            read_authorities(config_dir / rest.ca_file)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            yield "ca_file", f"{rest.ca_file!r} cannot be read: {why}"
-        except ValueError as error:
-            yield "ca_file", f"{rest.ca_file!r} {error}"
+        if wrong := wrong_with_authorities(config_dir / rest.ca_file):
+            yield "ca_file", f"{rest.ca_file!r} {wrong}"
 
 
 def _uid(user: str) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zope.interface import implementer
 
-from vsmgate.errors import ConfigError, Problem
+from vsmgate.errors import ConfigError
 from vsmgate.interfaces import Context, ILauncher, ILauncherFactory, ISettingsChecker
 from vsmgate.launchers.unicore_credential import UnicoreCredential
 from vsmgate.launchers.unicore_plan import UnicorePlan, check_plan
@@ -35,16 +35,7 @@ class UnicoreLauncherFactory:
         return UnicoreLauncher(settings, context, client)
 
     def inspect(self, settings: UnicoreSettings, context: Context) -> None:
-        from vsmgate.hands.http_client import read_authorities
-
-        where = f"launchers.{context.name}"
-        problems = settings_problems(settings, where, context.config_dir)
-        if settings.ca_file:
-            try:
-                read_authorities(context.config_dir / settings.ca_file)
-            except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or str(error)
-                problems.append(Problem(f"{where}.ca_file", f"{settings.ca_file!r}: {why}"))
+        problems = settings_problems(settings, f"launchers.{context.name}", context.config_dir)
         if problems:
             raise ConfigError(context.name, problems)
         UnicoreCredential(settings, context.config_dir, context.name)

@@ -24,13 +24,13 @@ from vsmgate.interfaces import Context, IEngineCheck, ILauncher
 from vsmgate.launchers.job_report import SERVICE, ending_in, places_on, ports_in
 from vsmgate.launchers.job_script import Place, names_for, render_script
 from vsmgate.launchers.slurm_answers import SlurmJob
-from vsmgate.launchers.slurm_ref import USER, account_of
+from vsmgate.launchers.slurm_ref import USER
 from vsmgate.launchers.unicore_answers import UnicoreJob
 from vsmgate.launchers.unicore_check import check_unicore
 from vsmgate.launchers.unicore_client import LONGEST_TAIL, UnicoreClient
 from vsmgate.launchers.unicore_plan import OWNER_TAG, TAKE_SECRET, description
 from vsmgate.launchers.unicore_reasons import observation, phase_of
-from vsmgate.launchers.unicore_ref import UnicoreRef
+from vsmgate.launchers.unicore_ref import UnicoreRef, account_of
 from vsmgate.launchers.unicore_settings import UnicoreSettings
 from vsmgate.model import JOB_ID, Endpoint, Launch, LogStream, Observation, Phase, tag_of
 

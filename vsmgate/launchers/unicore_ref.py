@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vsmgate.errors import EngineRefused
 from vsmgate.launchers.slurm_ref import USER
 from vsmgate.launchers.unicore_answers import id_in
 
-__all__ = ["UnicoreRef"]
+__all__ = ["UnicoreRef", "account_of"]
 
 
 class UnicoreRef(NamedTuple):
@@ -25,3 +26,14 @@ class UnicoreRef(NamedTuple):
 
     def __str__(self) -> str:
         return ":".join(filter(None, self))
+
+
+def account_of(owner: str) -> str:
+    """Return the account that an owner has at the site, by the same name; raises `EngineRefused`.
+
+    Whether there is one only the site knows: its accounts are not this machine's.
+    """
+    if not USER.fullmatch(owner) or owner == "root":
+        detail = "Jobs run under their owners' accounts here, and you have none by your name."
+        raise EngineRefused(detail, code="no_account")
+    return owner

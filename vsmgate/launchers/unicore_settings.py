@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from vsmgate.errors import Problem
+from vsmgate.launchers.job_report import wrong_places
 from vsmgate.model import Port, Seconds
 
 __all__ = ["PREFERENCES", "UnicoreSettings", "settings_problems"]
@@ -19,7 +20,6 @@ __all__ = ["PREFERENCES", "UnicoreSettings", "settings_problems"]
 #: What the header X-UNICORE-User-Preferences can choose.
 PREFERENCES = ("uid", "group", "role", "supgids")
 _PREFERENCE = re.compile(r"[A-Za-z0-9_.+-]*(\{owner\})?[A-Za-z0-9_.+-]*", re.ASCII)
-_ADDRESS = re.compile(r"[A-Za-z0-9.:_-]*(\{node\})?[A-Za-z0-9.:_-]*", re.ASCII)
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -57,7 +57,11 @@ class UnicoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 def settings_problems(settings: UnicoreSettings, where: str, config_dir: Path) -> list[Problem]:
     """Return everything that keeps settings from being used on this machine."""
+    from vsmgate.hands.http_client import wrong_with_authorities
+
     wrong = [*_wrong_site(settings), *_wrong_credential(settings, config_dir), *_wrong(settings)]
+    if settings.ca_file and (why := wrong_with_authorities(config_dir / settings.ca_file)):
+        wrong.append(("ca_file", f"{settings.ca_file!r} {why}"))
     return [Problem(f"{where}.{key}", why) for key, why in wrong]
 
 
@@ -102,12 +106,4 @@ def _wrong(settings: UnicoreSettings) -> Iterator[tuple[str, str]]:
             yield f"preferences.{key}", f"is unknown; known: {', '.join(PREFERENCES)}"
         elif not value or not _PREFERENCE.fullmatch(value):
             yield f"preferences.{key}", f"{value!r} must be a name, or '{{owner}}'"
-    if not settings.address or not _ADDRESS.fullmatch(settings.address):
-        yield "address", f"{settings.address!r} is no address, such as '{{node}}.example.org'"
-    try:
-        re.compile(settings.nodes)
-    except re.error as error:
-        yield "nodes", f"{settings.nodes!r} is no regular expression: {error}"
-    low, high = settings.ports
-    if not 1024 <= low <= high:
-        yield "ports", f"[{low}, {high}] must be the first and the last port, from 1024 on"
+    yield from wrong_places(settings.address, settings.nodes, settings.ports)

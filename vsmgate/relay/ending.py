@@ -16,7 +16,7 @@ class Ending(Struct, frozen=True):
 
     ``initiator``: who began it. ``code``: the close code that was seen, or that the
     gateway sent; 1005 for a Close frame without one, None where a connection just
-    ended. Octets and frames are what came from that side; ``duration`` in seconds.
+    ended. Octets and frames are what came from that side.
     """
 
     initiator: Initiator
@@ -26,4 +26,3 @@ class Ending(Struct, frozen=True):
     service_octets: int
     client_frames: int
     service_frames: int
-    duration: float

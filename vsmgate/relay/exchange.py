@@ -67,7 +67,7 @@ class Exchange:
         self._on_end = on_end
         self._octets_up = self._octets_down = 0
         self._seen: tuple[Initiator, int | None, str] | None = None
-        self._begun = self._moved_at = clock.seconds()
+        self._moved_at = clock.seconds()
         self._mark: tuple[int, ...] = ()
         self._timer: IDelayedCall | None = None
         self._over = self._client_gone = self._service_gone = False
@@ -254,7 +254,6 @@ class Exchange:
                 service_octets=self._octets_down,
                 client_frames=0,
                 service_frames=0,
-                duration=self._clock.seconds() - self._begun,
             )
         )
 

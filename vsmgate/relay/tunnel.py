@@ -55,7 +55,7 @@ class Tunnel:
     __slots__ = (
         *("_active_at", "_client", "_clock", "_down", "_gone", "_idle_timeout", "_limits"),
         *("_on_activity", "_on_end", "_own_close", "_phase", "_pong", "_seen", "_service"),
-        *("_started", "_up", "_view_only", "_watch"),
+        *("_up", "_view_only", "_watch"),
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class Tunnel:
         self._own_close = b""  # the payload of the gateway's own Close
         self._pong: bytes | None = None  # the latest that is due to the client
         self._gone = 0
-        self._started = self._active_at = clock.seconds()
+        self._active_at = clock.seconds()
         self._watch = Watch((self._up, self._down), limits, clock, self)
 
     def start(self, early_client: bytes = b"", early_service: bytes = b"") -> None:
@@ -291,6 +291,5 @@ class Tunnel:
                 service_octets=down.octets,
                 client_frames=up.tracker.frames,
                 service_frames=down.tracker.frames,
-                duration=self._clock.seconds() - self._started,
             )
         )
