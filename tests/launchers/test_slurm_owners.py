@@ -12,6 +12,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,15 @@ GATEWAY, OWNER, STRANGER = "proxy", "games", "news"
 RULES = f"""\
 Defaults:{GATEWAY} env_keep += "SLURM_CONF SLURM_VSMGATE_SECRET"
 {GATEWAY} ALL=({OWNER}) NOPASSWD: /usr/bin/sbatch, /usr/bin/scancel, /usr/bin/rm
+"""
+ROOT = Path(__file__).parent.parent.parent
+ASK = """
+import pathlib, sys
+from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
+folder = pathlib.Path(sys.argv[1])
+settings = SlurmSettings(folder=str(folder), bin_dir=str(folder), run_as=("sudo", "{owner}"))
+for problem in settings_problems(settings, "x", folder):
+    print(problem.pointer, problem.detail)
 """
 SECRET = "hush-hush-0123456789"
 
@@ -200,3 +210,18 @@ async def test_sudo_that_takes_the_secret_away(
     seen = await slurm.until(ref, Phase.ENDED)
     assert seen.reason.code == "exited"
     assert "did not arrive; see env_keep" in seen.reason.native
+
+
+def test_a_service_in_which_sudo_cannot_work(
+    require: Callable[[object, str], None], tmp_path: Path
+) -> None:
+    require(shutil.which("sudo"), "sudo")
+    (tmp_path / "sbatch").touch(0o755)
+    (tmp_path / "squeue").symlink_to("sbatch")
+    (tmp_path / "scancel").symlink_to("sbatch")
+    told = [sys.executable, "-c", ASK, str(tmp_path)]
+    for before, problems in (([], 0), (["setpriv", "--no-new-privs"], 1)):
+        said = subprocess.check_output([*before, *told], text=True, timeout=60, cwd=ROOT)
+        assert (
+            said.count("x.run_as 'sudo' cannot become root") == len(said.splitlines()) == problems
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,6 +98,12 @@ def _wrong(settings: SlurmSettings, config_dir: Path) -> Iterator[tuple[str, str
         yield "folder", "is required with run_as: the state directory is the gateway's alone"
     if settings.run_as and find_command(settings.run_as[0], None) is None:
         yield "run_as", f"{settings.run_as[0]!r} is no program of this machine"
+    elif settings.run_as and _cannot_become_root(settings.run_as[0]):
+        yield (
+            "run_as",
+            f"{settings.run_as[0]!r} cannot become root: the gateway's service has "
+            "NoNewPrivileges, see docs/engines/slurm.md",
+        )
     if settings.run_as and not any("{owner}" in part for part in settings.run_as):
         yield "run_as", "must have {owner} somewhere, as in ['sudo', '-n', '-u', '{owner}']"
     yield from wrong_places(settings.address, settings.nodes, settings.ports)
@@ -124,6 +131,16 @@ def _wrong_rest(rest: RestSettings, config_dir: Path) -> Iterator[tuple[str, str
 
         if wrong := wrong_with_authorities(config_dir / rest.ca_file):
             yield "ca_file", f"{rest.ca_file!r} {wrong}"
+
+
+def _cannot_become_root(program: str) -> bool:
+    """Return whether a program that has to, as sudo has, may not (``no_new_privs``, Linux)."""
+    path = find_command(program, None)
+    try:
+        forbidden = "NoNewPrivs:\t1" in Path("/proc/self/status").read_text()
+        return forbidden and bool(path and os.stat(path).st_mode & stat.S_ISUID)
+    except OSError:
+        return False
 
 
 def _uid(user: str) -> int | None:
