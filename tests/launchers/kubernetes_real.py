@@ -1,6 +1,6 @@
 """A real Kubernetes API server beside the simulated kubelet, which plays its only node.
 
-The server is one without nodes of its own, such as envtest's or a bare kube-apiserver with its
+The server is one without scheduler and nodes, such as envtest's or a bare kube-apiserver with its
 etcd: ``VSMGATE_TEST_KUBECONFIG`` names an administrator's kubeconfig of it. The launcher gets
 a service account with the Role of conf/deploy/kubernetes.yaml, and nothing else.
 """

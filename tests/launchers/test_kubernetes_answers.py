@@ -308,9 +308,37 @@ def test_an_address_that_is_none_is_not_dialled(address: str) -> None:
         ({"containers": {"renderer": down(1, message="no GPU\n")}}, "exited", "exit code 1"),
         ({"containers": {"renderer": down(127)}}, "program_missing", "not in its image"),
         (
-            {"containers": {"renderer": down(128, "StartError", "exec: x: not found")}},
+            {
+                "containers": {
+                    "renderer": down(
+                        128,
+                        "StartError",
+                        'runc failed: exec: "x": executable file not found in $PATH: unknown',
+                    )
+                }
+            },
             "program_missing",
             "not in its image",
+        ),
+        (
+            {
+                "containers": {
+                    "renderer": down(
+                        128, "StartError", 'exec: "/x": stat /x: no such file or directory: unknown'
+                    )
+                }
+            },
+            "program_missing",
+            "not in its image",
+        ),
+        (
+            {
+                "containers": {
+                    "renderer": down(128, "StartError", 'exec: "/x": permission denied: unknown')
+                }
+            },
+            "bad_container",
+            "cannot be started",
         ),
         ({"containers": {"renderer": down(139)}}, "killed", "SIGSEGV"),
         (

@@ -385,5 +385,20 @@ async def test_many_pods_are_listed_in_pages(kubernetes: KubernetesRig) -> None:
         objects.create("pods", "vsmgate", {**pod, "spec": {}, "status": {"phase": "Failed"}})
     found = await kubernetes.launcher.find(tags)
     assert found == {tag: tag for tag in tags}
-    lists = [uri for method, uri in kubernetes.cluster.api.asked if "limit=" in uri]
+    asked = kubernetes.cluster.api.asked
+    lists = [uri for _, uri in asked if "limit=" in uri]
     assert len(lists) == 3
+
+    class Forgetful(list[tuple[str, str]]):
+        """Lets the list grow too old between its first two pages."""
+
+        def append(self, question: tuple[str, str]) -> None:
+            super().append(question)
+            if len(self) == 2:
+                objects.remove("pods", "vsmgate", tags[0])
+                objects.forget_changes()
+
+    kubernetes.cluster.api.asked = Forgetful()
+    assert await kubernetes.launcher.find(tags) == {tag: tag for tag in tags[1:]}
+    pages = [uri.partition("continue=")[2] for _, uri in kubernetes.cluster.api.asked]
+    assert [bool(page) for page in pages] == [False, True, False, True, True]

@@ -71,6 +71,8 @@ _DISRUPTIONS = {
     "TerminationByKubelet": ("evicted", "The pod's node ended it: it ran short or shut down."),
 }
 _DELETED = Reason("cancelled_by_administrator", "The pod was deleted in Kubernetes.")
+#: What a container's runtime says of a program that is not in the image.
+_NO_PROGRAM = "executable file not found|exec: .*no such file or directory"
 #: Taints that come and go with the state of a node.
 _PASSING = "node.kubernetes.io/|node.cloudprovider.kubernetes.io/|unschedulable"
 
@@ -152,7 +154,7 @@ def _wait_reasons(states: list[ContainerStatus], names: dict[str, str]) -> Itera
             continue
         code, sentence = _WAITS[waiting.reason]
         native = words_of(": ".join(filter(None, (waiting.reason, waiting.message))))
-        if re.search("executable file not found|no such file or directory", native):
+        if re.search(_NO_PROGRAM, native):
             code, sentence = "program_missing", "The image of {name} has no such program"
         name = names.get(status.name, status.name)
         yield Reason(code, f"{sentence.format(name=name)}.", native)
@@ -251,11 +253,13 @@ def _first_reason(ended: list[tuple[str, Terminated]]) -> Reason:
         return Reason("out_of_memory", sentence, native)
     if how.exit_code == 0:
         return Reason("completed", f"Service {name} ended by itself (exit code 0).")
-    if how.exit_code == 127 or (
-        how.reason in ("StartError", "ContainerCannotRun") and "not found" in native
-    ):
+    never = how.reason in ("StartError", "ContainerCannotRun")
+    if how.exit_code == 127 or (never and re.search(_NO_PROGRAM, native)):
         sentence = f"The program of service {name} is not in its image"
         return Reason("program_missing", f"{sentence} (exit code {how.exit_code}).", native)
+    if never:
+        sentence = f"The container of {name} cannot be started as it is asked for."
+        return Reason("bad_container", sentence, native)
     if how.exit_code <= 128 or how.exit_code > 128 + signal.SIGRTMAX:
         sentence = f"Service {name} ended with exit code {how.exit_code}; {look}."
         return Reason("exited", sentence, native)

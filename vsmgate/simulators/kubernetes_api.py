@@ -144,10 +144,14 @@ class ApiServer(Resource):
         fits = Selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         found = self.objects.list(resource, namespace, fits)
         meta: Object = {"resourceVersion": str(self.objects.version)}
-        start = int(query.get("continue") or 0)
+        place, _, version = query.get("continue", "0").partition("@")
+        if version:
+            self.objects.since(int(version), resource)  # or it is too old
+        start = int(place or 0)
         limit = int(query.get("limit") or 0) or len(found)
         if len(found) > start + limit:
-            meta |= {"continue": str(start + limit)}
+            version = version or meta["resourceVersion"]
+            meta |= {"continue": f"{start + limit}@{version}"}
             meta |= {"remainingItemCount": len(found) - start - limit}
         page = found[start : start + limit]
         if "as=Table" in (request.getHeader("Accept") or ""):
