@@ -234,6 +234,7 @@ class Opening:
         """Give back what was held for a tunnel, or an exchange, that is over."""
         for give_back in self._held:
             give_back()
+        del self._held  # what is kept there keeps this
         self._hall.ended(self._passage, ending)
 
     def _hear_end(self, job: Job) -> None:

@@ -181,6 +181,7 @@ class RelayService(Service):
         self._passages.discard(passage)
         if passage.leave is not None:
             passage.leave()
+            passage.leave = None  # what it holds may hold the passage
         self._curfew.end(passage)
         self._patrol.end(passage)
         self._journal.closed(passage, ending)
