@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import select
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from tests.relay.rig import JOB, TOKEN, FakeDesk, Link, Rig, problem, request
 from vsmgate.config import RelayConfig
 from vsmgate.door import Door
 from vsmgate.errors import ServiceRefused, Unauthenticated
+from vsmgate.hands.epoll_set import HAVE_EPOLL
 from vsmgate.relay.farewell import Farewell
 from vsmgate.relay.journal import Passage
 from vsmgate.relay.opening import Opening
@@ -99,6 +102,18 @@ def test_relays_are_recorded() -> None:
         assert secret not in str(audit.entries)
 
 
+class Busy:
+    """A member of the relays' epoll set that is always ready."""
+
+    turns = 0
+
+    def ready(self, events: int) -> None:
+        self.turns += 1
+
+    def fail(self) -> None:
+        raise AssertionError
+
+
 @contextmanager
 def garbage() -> Iterator[set[type]]:
     """Collect the kinds of what is found only by the garbage collector, into what this yields."""
@@ -139,3 +154,18 @@ def test_a_relay_that_is_over_leaves_nothing_to_the_garbage_collector() -> None:
         rig.settle()
         assert rig.relay.relays == 0
     assert not {Opening, Passage, Tunnel, Way} & kinds
+
+
+@pytest.mark.skipif(not HAVE_EPOLL, reason="needs epoll")
+def test_between_two_heads_the_relays_have_a_turn() -> None:
+    rig = Rig()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        relay = Busy()
+        rig.relay.epoll.add(ours.fileno(), select.EPOLLOUT, relay)
+        for strangers in range(1, 4):
+            before = relay.turns
+            rig.asked(request(f"/{JOB}/renderer?token=bad"))
+            assert before < relay.turns, strangers
+        rig.relay.epoll.remove(ours.fileno())
+        rig.settle()
