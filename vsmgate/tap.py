@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -78,10 +79,12 @@ def steady(reactor: Any) -> None:
     """Let ``reactor`` keep time by a clock that nobody sets; not once it runs.
 
     Twisted takes `time.time`: when the machine's clock is set back by an hour, every timer
-    comes an hour late, and when it is set forward, every timeout comes at once.
+    comes an hour late, and when it is set forward, every timeout comes at once. Nor does a full
+    garbage collection stop it for long: what was loaded until then is never looked through.
     """
     if not reactor.running and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic  # the one clock for timers
+    reactor.callWhenRunning(gc.freeze)
 
 
 def makeService(options: Options, reactor: Any = None, listener: int | None = None) -> Gateway:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import gc
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from tests.jobs.rig import Recorded
-from tests.relay.rig import JOB, TOKEN, FakeDesk, Rig, problem, request
+from tests.relay.rig import JOB, TOKEN, FakeDesk, Link, Rig, problem, request
 from vsmgate.config import RelayConfig
 from vsmgate.door import Door
 from vsmgate.errors import ServiceRefused, Unauthenticated
+from vsmgate.hands.epoll_set import HAVE_EPOLL
 from vsmgate.relay.farewell import Farewell
+from vsmgate.relay.journal import Passage
 from vsmgate.relay.opening import Opening
 from vsmgate.relay.service import RelayService
+from vsmgate.relay.tunnel import Tunnel
+from vsmgate.relay.way import Way
 from vsmgate.strikes import Strikes
 
 PAGE = "https://vis.example.org"
@@ -94,20 +102,70 @@ def test_relays_are_recorded() -> None:
         assert secret not in str(audit.entries)
 
 
-def test_a_stranger_leaves_nothing_to_the_garbage_collector() -> None:
-    rig = guarded(Recorded())
+class Busy:
+    """A member of the relays' epoll set that is always ready."""
+
+    turns = 0
+
+    def ready(self, events: int) -> None:
+        self.turns += 1
+
+    def fail(self) -> None:
+        raise AssertionError
+
+
+@contextmanager
+def garbage() -> Iterator[set[type]]:
+    """Collect the kinds of what is found only by the garbage collector, into what this yields."""
+    kinds: set[type] = set()
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
-        client = rig.asked(request(f"/{JOB}/renderer?token=bad"))
-        assert problem(client)[0] == 401
-        client.drop()
-        client.protocol = None  # a leg and its transport know each other; Twisted's lets go so
+        yield kinds
         gc.collect()
-        left = [type(found) for found in gc.garbage]
+        kinds.update(type(found) for found in gc.garbage)
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
-    assert not {Opening, Farewell, Unauthenticated, Deferred}.intersection(left)
+
+
+def leave(link: Link) -> None:
+    """Let the connection end, and the transport forget its protocol, as Twisted's do."""
+    link.drop()
+    link.protocol = None
+
+
+def test_a_stranger_leaves_nothing_to_the_garbage_collector() -> None:
+    rig = guarded(Recorded())
+    with garbage() as kinds:
+        client = rig.asked(request(f"/{JOB}/renderer?token=bad"))
+        assert problem(client)[0] == 401
+        leave(client)
+    assert not {Opening, Farewell, Unauthenticated, Deferred} & kinds
+
+
+def test_a_relay_that_is_over_leaves_nothing_to_the_garbage_collector() -> None:
+    rig = Rig()
+    with garbage() as kinds:
+        for link in rig.opened():
+            leave(link)
+        rig.settle()
+        assert rig.relay.relays == 0
+    assert not {Opening, Passage, Tunnel, Way} & kinds
+
+
+@pytest.mark.skipif(not HAVE_EPOLL, reason="needs epoll")
+def test_between_two_heads_the_relays_have_a_turn() -> None:
+    rig = Rig()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        relay = Busy()
+        rig.relay.epoll.add(ours.fileno(), select.EPOLLOUT, relay)
+        for strangers in range(1, 4):
+            before = relay.turns
+            rig.asked(request(f"/{JOB}/renderer?token=bad"))
+            assert before < relay.turns, strangers
+        rig.relay.epoll.remove(ours.fileno())
+        rig.settle()

@@ -24,9 +24,9 @@ CHUNK = 256 * 1024
 class SocketEngine:
     """The direct-socket engine of one reactor: what its wires share, and how they begin."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, epoll: EpollSet) -> None:
         self.reactor = reactor
-        self.epoll = EpollSet(reactor)
+        self.epoll = epoll
         self.buffer = memoryview(bytearray(CHUNK))
 
     def wire(self, leg: Leg, dead_peer_timeout: float, to_client: bool) -> Wire:
@@ -44,15 +44,16 @@ class SocketEngine:
         return SocketWire(self, sock, queued, to_client)
 
 
-def wire_maker(name: EngineName, reactor: Any) -> MakeWire:
+def wire_maker(name: EngineName, reactor: Any, epoll: EpollSet | None = None) -> MakeWire:
     """Return what makes the wires of the engine that the configuration names.
 
-    Fails with `ConfigError` where ``sockets`` was asked for and does not work.
+    ``epoll``: where that engine's sockets shall be. Fails with `ConfigError` where ``sockets``
+    was asked for and does not work.
     """
     if name == "transports":
         return TransportWire
     if HAVE_EPOLL and IReactorFDSet.providedBy(reactor):
-        return SocketEngine(reactor).wire
+        return SocketEngine(reactor, epoll or EpollSet(reactor)).wire
     if name == "sockets":
         detail = "this platform, or its reactor, has no epoll; use 'auto' or 'transports'"
         raise ConfigError("the relay", [Problem("relay.engine", detail)])

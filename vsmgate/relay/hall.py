@@ -8,6 +8,7 @@ from vsmgate.config import RelayConfig
 from vsmgate.errors import GatewayError
 from vsmgate.forwarding import Networks
 from vsmgate.hands.dialling import Dialler
+from vsmgate.hands.epoll_set import EpollSet
 from vsmgate.relay.desk import Credential, Desk, Target
 from vsmgate.relay.ending import Ending
 from vsmgate.relay.journal import Passage
@@ -31,6 +32,7 @@ class Hall(Protocol):
     places: Places
     limits: TunnelLimits
     make_wire: MakeWire
+    epoll: EpollSet
     origins: frozenset[str]
     trusted: Networks
     draining: bool

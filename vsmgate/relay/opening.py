@@ -110,8 +110,8 @@ class Opening:
         self._stop_timer()
         hall = self._hall
         self._timer = hall.reactor.callLater(hall.config.handshake_timeout, self._unanswered)
-        self._task = Deferred.fromCoroutine(self._open(head))
-        self._task.addErrback(self._failed)
+        self._task = Deferred.fromCoroutine(self._open(head)).addErrback(self._failed)
+        hall.epoll.give_way()  # many heads may have come at once
 
     def lost(self, reason: Failure) -> None:
         """The client is gone: stop whatever was done for it."""
@@ -234,6 +234,7 @@ class Opening:
         """Give back what was held for a tunnel, or an exchange, that is over."""
         for give_back in self._held:
             give_back()
+        del self._held  # what is kept there keeps this
         self._hall.ended(self._passage, ending)
 
     def _hear_end(self, job: Job) -> None:

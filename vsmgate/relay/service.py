@@ -20,6 +20,7 @@ from vsmgate.forwarding import read_networks
 from vsmgate.hands.certificates import Certificates
 from vsmgate.hands.descriptors import room_for_pairs
 from vsmgate.hands.dialling import Dialler
+from vsmgate.hands.epoll_set import EpollSet
 from vsmgate.hands.proxy_protocol import behind_proxy
 from vsmgate.hands.tls import tls_layer
 from vsmgate.relay.curfew import Curfew
@@ -76,7 +77,8 @@ class RelayService(Service):
             dead_peer_timeout=config.dead_peer_timeout,
             linger=config.linger,
         )
-        self.make_wire = wire_maker(config.engine, reactor)
+        self.epoll = EpollSet(reactor)
+        self.make_wire = wire_maker(config.engine, reactor, self.epoll)
         self.origins: frozenset[str] = frozenset()
         self.trusted = read_networks(config.trusted_proxies)
         self.draining = False
@@ -181,6 +183,7 @@ class RelayService(Service):
         self._passages.discard(passage)
         if passage.leave is not None:
             passage.leave()
+            passage.leave = None  # what it holds may hold the passage
         self._curfew.end(passage)
         self._patrol.end(passage)
         self._journal.closed(passage, ending)
