@@ -25,7 +25,8 @@ def lines() -> Iterator[list[LogEvent]]:
 
 
 def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEvent]) -> None:
-    house.book.watch(Chronicle().note)
+    chronicle = Chronicle()
+    house.book.watch(chronicle.note)
     job = house.start()
     house.pass_time(6)
     house.launcher.run(job.id)
@@ -41,6 +42,7 @@ def test_each_change_is_one_line_with_its_code(house: House, lines: list[LogEven
     ]
     said = f"job {job.id} is stopped (cancelled_by_user): The job's owner stopped it."
     assert formatEvent(lines[-1]) == said
+    assert not chronicle._told, "what is over takes no memory"
 
 
 def test_what_was_there_before_is_no_news(house: House, lines: list[LogEvent]) -> None:
