@@ -23,6 +23,13 @@ def test_one_address_cannot_take_all_places() -> None:
         doorstep.enter("192.0.2.1")
 
 
+def test_addresses_that_left_take_no_memory() -> None:
+    doorstep = Doorstep(3, 2)
+    for leave in [doorstep.enter(f"192.0.2.{number}") for number in (1, 1, 2)]:
+        leave()
+    assert not doorstep._waiting
+
+
 def test_many_are_behind_a_proxy_of_ours() -> None:
     doorstep = Doorstep(10, 1, read_networks(["10.0.0.0/8"]))
     for _ in range(9):

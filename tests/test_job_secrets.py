@@ -9,6 +9,8 @@ def test_each_job_has_its_own_and_every_gateway_with_the_key_knows_it() -> None:
     first, second = secrets.of("a" * 26).reveal(), secrets.of("b" * 26).reveal()
     assert first != second
     assert len(first) == 43
+    # Jobs that run know theirs: the next version must come to the same.
+    assert first == "6fZsYo2Y0DLaRU5Mn9PJpnc61kugJWSqWHkSH9QrLjQ"
     assert JobSecrets(b"k" * 32).of("a" * 26).reveal() == first
     assert JobSecrets(b"x" * 32).of("a" * 26).reveal() != first
 

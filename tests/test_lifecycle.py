@@ -30,9 +30,17 @@ def test_the_usual_way() -> None:
         assert state is expected
 
 
-def test_only_a_running_job_becomes_ready() -> None:
-    becomes = {s for s in State if step(s, Event.ANSWERED) is State.READY and s is not State.READY}
-    assert becomes == {State.RUNNING}
+def test_answers_make_a_running_job_ready_and_move_no_other() -> None:
+    moved = {state: step(state, Event.ANSWERED) for state in State}
+    assert moved == {state: state for state in State} | {State.RUNNING: State.READY}
+
+
+def test_until_a_stop_a_job_is_where_its_engine_says() -> None:
+    for state in ORDER:
+        assert step(state, Event.QUEUED) is State.QUEUED
+        assert step(state, Event.STARTING) is State.STARTING
+        ready = state is State.READY
+        assert step(state, Event.RUNNING) is (State.READY if ready else State.RUNNING)
 
 
 @given(st.sampled_from(sorted(ENDED)), st.lists(st.sampled_from(list(Event))))
@@ -55,6 +63,7 @@ def test_every_live_state_can_stop_and_can_end_in_every_way(state: State) -> Non
     assert step(state, Event.FAILED) is State.FAILED
     assert step(state, Event.LOST) is State.LOST
     assert step(state, Event.EXPIRED) is State.EXPIRED
+    assert step(state, Event.STOPPED) is State.STOPPED
 
 
 def test_an_unknown_reason_is_a_fault() -> None:

@@ -40,6 +40,7 @@ def test_loopback_is_only_for_those_who_list_it(address: str) -> None:
         ("::ffff:10.1.2.3", "::ffff:10.1.2.3", True),
         ("11.1.2.3", "11.1.2.3", False),
         ("n1.hpc.example.org", "11.1.2.3", True),
+        ("n.hpc.example.org", "11.1.2.3", True),
         ("N1.Rack.HPC.example.org.", "11.1.2.3", True),
         ("hpc.example.org", "11.1.2.3", False),
         ("evilhpc.example.org", "11.1.2.3", False),

@@ -71,7 +71,7 @@ class Strikes:
         now = self._seconds()
         self._empty_at[network] = max(self._empty_at.get(network, now), now) + self._each
         if len(self._empty_at) > self._most:
-            self._shrink(now)
+            self._shrink()
 
     def passed(self, digest: str) -> None:
         """A credential was good."""
@@ -80,7 +80,7 @@ class Strikes:
             if len(self._good) > self._most:
                 del self._good[next(iter(self._good))]
 
-    def _shrink(self, now: float) -> None:
-        """Forget empty buckets; if those are few, also the emptiest quarter."""
-        rest = sorted((at, network) for network, at in self._empty_at.items() if at > now)
+    def _shrink(self) -> None:
+        """Forget the emptiest quarter of the buckets."""
+        rest = sorted((at, network) for network, at in self._empty_at.items())
         self._empty_at = {network: at for at, network in rest[-(self._most * 3 // 4) :]}

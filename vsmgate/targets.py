@@ -132,15 +132,13 @@ def wrong_with_target(entry: str) -> str:
         ip_network(entry)
     except ValueError:
         number = _NUMBER.fullmatch(entry.rpartition(".")[2])
-        if "/" in entry or number or not _PATTERN.fullmatch(entry):
+        if number or not _PATTERN.fullmatch(entry):
             return "is no target: a network '10.0.0.0/8', a name, or '*.nodes.example.org'"
     return ""
 
 
 def _fits(name: str, pattern: str) -> bool:
-    if pattern.startswith("*."):
-        return name.endswith(pattern[1:]) and len(name) >= len(pattern)
-    return name == pattern
+    return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
 
 
 def _plain(address: Address) -> Address:

@@ -64,12 +64,7 @@ class ViewTracker(FrameRewriter):
         binary: bool,
         longest: int,
     ) -> None:
-        super().__init__(
-            compressed=compressed,
-            max_frame=longest if methods else None,
-            answer_pings=answer_pings,
-            collect=longest,
-        )
+        super().__init__(compressed=compressed, answer_pings=answer_pings, collect=longest)
         self._methods = frozenset(methods)
         self._binary = binary
 

@@ -168,6 +168,7 @@ BAD = {
             b"",
         )
     ),
+    "a list as alg": lambda _: Secret(raw_token({"alg": ["RS256"], "kid": "k1"}, {"iss": ISSUER})),
     "alg none with a signature": lambda i: Secret(
         raw_token({"alg": "none"}, {"iss": ISSUER, "sub": "ada", "exp": int(i.wall()) + 99})
     ),

@@ -135,7 +135,7 @@ class House:
         )
         self.driver = drivers["engine"]
         self.trouble: dict[str, str] = {}
-        self.activity = Activity(self.book, clock, clock.seconds)
+        self.activity = Activity(self.book, clock, clock.seconds, config.idle_timeout)
         self.reaper = Reaper(
             self.book,
             self.store,

@@ -13,7 +13,8 @@ def lines(logged: list[LogEvent]) -> list[LogEvent]:
 
 
 def test_each_change_is_one_line_with_its_code(house: House, logged: list[LogEvent]) -> None:
-    house.book.watch(Chronicle().note)
+    chronicle = Chronicle()
+    house.book.watch(chronicle.note)
     job = house.start()
     house.pass_time(6)
     house.launcher.run(job.id)
@@ -29,6 +30,7 @@ def test_each_change_is_one_line_with_its_code(house: House, logged: list[LogEve
     ]
     said = f"job {job.id} is stopped (cancelled_by_user): The job's owner stopped it."
     assert formatEvent(lines(logged)[-1]) == said
+    assert not chronicle._told, "what is over takes no memory"
 
 
 def test_what_was_there_before_is_no_news(house: House, logged: list[LogEvent]) -> None:

@@ -170,6 +170,19 @@ def test_a_job_that_ends_is_neither_extended_nor_given_a_ticket(house: House) ->
             house.result(call)
 
 
+def test_an_administrator_ends_anybodys_job(house: House) -> None:
+    job = make_ready(house, house.start())
+    stop = house.desk.administration.stop
+    assert house.result(stop(BOB, job.id)).state is State.STOPPING
+    house.pass_time(1)  # the engine is told at once
+    for over in (house.get(job), house.result(stop(BOB, job.id))):
+        assert over.state is State.STOPPED
+        assert over.reason is not None
+        assert over.reason.code == "cancelled_by_administrator"
+    with pytest.raises(NoSuchJob):
+        house.result(stop(BOB, "a" * 26))
+
+
 def test_the_last_words_of_a_service(house: House) -> None:
     job = house.start()
     house.engine[job.id].logs["renderer", LogStream.STDOUT] = b"loading\nready\n"

@@ -140,6 +140,7 @@ def test_a_job_that_waits(house: House) -> None:
     assert (engine.step, engine.outcome, engine.code) == ("engine", Outcome.FAILED, "held")
     assert "Somebody holds it." in engine.evidence
     assert "number 4 in the queue" in engine.evidence
+    assert not found.answers
     assert engine.remedy == "Ask who held it."
     assert {step.outcome for step in rest} == {Outcome.SKIPPED}
     assert [step.step for step in rest] == ["address", "name", "target", "tcp"]

@@ -199,15 +199,17 @@ def test_a_stop_waits_until_other_processes_have_heard_of_it(
     assert house.get(job).ended
 
 
+@pytest.mark.parametrize("limits", [Limits(), Limits(idle_timeout=4.0)])
 def test_activity_reaches_the_store_well_before_the_idle_end(
-    make_house: Callable[..., House],
+    make_house: Callable[..., House], limits: Limits
 ) -> None:
-    house = make_house(limits=Limits(idle_timeout=4.0))
+    house = make_house(idle_timeout=4.0 if limits == Limits() else None, limits=limits)
     job = make_ready(house, house.start())
     house.activity.note(job.id)
     noted = house.clock.seconds()
     house.pass_time(1.25)
     assert house.result(house.store.get(job.id)).last_activity_at == noted
+    assert not house.activity.latest(job.id), "what is stored is not kept here"
 
 
 def test_a_job_that_its_engine_never_had_can_be_stopped(house: House) -> None:

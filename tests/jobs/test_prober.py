@@ -30,13 +30,13 @@ class Probed:
     def __init__(self, house: House) -> None:
         self.house = house
         self.answering: set[int] = set()
-        self.probes = 0
+        self.probes: list[str] = []
         self.examined: list[str] = []
         self.prober = Prober(house.book, house.clock, house.clock.seconds, self)
         self.prober.startService()
 
     async def probe(self, job: Job, name: str) -> None:
-        self.probes += 1
+        self.probes.append(name)
         pause: Deferred[None] = Deferred()
         self.house.clock.callLater(0.001, pause.callback, None)
         await pause
@@ -72,6 +72,9 @@ def test_a_job_is_ready_when_all_services_answered(probed: Probed) -> None:
     house.pass_time(1)
     assert house.get(job).answered == ("renderer",)
     assert "backend" in probed.prober.trouble[job.id]
+    probed.probes.clear()
+    house.pass_time(1)
+    assert set(probed.probes) == {"backend"}, "one that answered is left alone"
     probed.answering.add(8000)
     house.pass_time(1)
     ready = house.get(job)
@@ -85,17 +88,46 @@ def test_nobody_probes_a_job_that_is_ready_or_over(probed: Probed) -> None:
     probed.answering.update((5000, 8000))
     house.pass_time(2)
     assert house.get(job).state is State.READY
-    seen = probed.probes
+    probed.probes.clear()
     house.pass_time(30)
-    assert probed.probes == seen
+    assert not probed.probes
 
     other = probed.running_job()
     probed.answering.clear()
     house.launcher.end(other.id)
     house.pass_time(6)
-    seen = probed.probes
+    probed.probes.clear()
     house.pass_time(30)
-    assert probed.probes == seen
+    assert not probed.probes
+
+
+def test_a_job_that_was_back_in_the_queue_is_probed_anew(probed: Probed) -> None:
+    house, job = probed.house, probed.running_job()
+    probed.answering.update((5000, 8000))
+    house.pass_time(2)
+    assert house.get(job).state is State.READY
+    house.launcher.tell(job.id, Observation(Phase.QUEUED))
+    house.pass_time(6)
+    assert house.get(job).state is State.QUEUED
+    house.launcher.run(job.id)
+    house.pass_time(8)
+    assert house.get(job).state is State.READY
+
+
+def test_a_probe_of_where_a_job_was_is_given_up(house: House) -> None:
+    cancelled: list[object] = []
+
+    class Slow(Probed):
+        async def probe(self, job: Job, name: str) -> None:
+            await Deferred(cancelled.append)
+
+    probed = Slow(house)
+    job = probed.running_job()
+    assert not cancelled
+    house.launcher.tell(job.id, Observation(Phase.QUEUED))
+    house.pass_time(6)
+    assert len(cancelled) == 1
+    probed.prober.stopService()
 
 
 def test_a_restarted_gateway_probes_what_runs(house: House) -> None:

@@ -15,12 +15,14 @@ from sqlalchemy import Connection, create_engine, insert
 from sqlalchemy.engine import make_url
 
 from vsmgate.errors import ConfigError, QuotaExceeded, StoreUnavailable
-from vsmgate.grants import Grant, Right
+from vsmgate.grants import Grant, Right, Visitor
 from vsmgate.hands.database import Database
 from vsmgate.model import Idempotency, Identity, Job, Quota, Ticket, new_job_id, replace
 from vsmgate.stores import rows, schema
 from vsmgate.stores.store import SqlStore
+from vsmgate.stores.transactions import KEY_AGE
 from vsmgate.testing.deferreds import gather
+from vsmgate.testing.store_samples import ended
 from vsmgate.testing.stores import FREE, StoreContract, WallClock, new_job
 
 
@@ -243,6 +245,24 @@ async def test_a_job_that_cannot_be_read_is_told_and_not_left_out(path: Path) ->
         await store.live()
     assert await store.get(jobs[0].id) == jobs[0]
     await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_a_pruned_job_nothing_stays(path: Path) -> None:
+    wall = WallClock(0.0)
+    store = SqlStore(database_at(path), wall)
+    await store.open()
+    shared = new_job(grants=(Grant("g", Right.VIEW, 0.0, "bob"),), created_at=0.0)
+    job, _ = await store.add(shared, FREE, Idempotency("k", "digest"))
+    await store.add_ticket(Ticket("d" * 64, job.id, "renderer", Identity("ada"), 60.0))
+    await store.attend("p", {job.id: [Visitor("bob", "renderer", Right.VIEW, 1.0)]}, 1.0)
+    await store.update(job.id, lambda job: ended(job, 2.0))
+    wall.now = 2 * KEY_AGE
+    assert [gone.id for gone in await store.prune(3.0)] == [job.id]
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("jobs", "shares", "idempotency", "tickets", "presence"):
+            assert not list(connection.execute(f"SELECT * FROM {table}")), table
 
 
 @pytest_twisted.ensureDeferred

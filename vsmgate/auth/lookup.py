@@ -111,9 +111,8 @@ class Lookup:
         now = self._clock.seconds()
         if now - self._second >= 1.0:
             self._second, self._begun = now, 0
-        if self._begun >= self._bounds.per_second or (
-            len(self._room.waiting) >= self._bounds.queue and not self._room.tokens
-        ):
+        bounds, waiting = self._bounds, len(self._room.waiting)
+        if self._begun >= bounds.per_second or waiting >= bounds.queue:
             self._tell("more tokens are to be checked than the configuration allows")
             raise AuthenticatorUnavailable(
                 "More tokens are to be checked than can be now.", retry_after=1

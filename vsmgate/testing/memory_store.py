@@ -190,7 +190,7 @@ class MemoryStore:
         over = {
             job.id: job
             for job in self._jobs.values()
-            if job.ended and job.ended_at is not None and job.ended_at < ended_before
+            if job.ended_at is not None and job.ended_at < ended_before
         }
         self._keys = {
             name: (digest, created_at, over.get(job.id, job))

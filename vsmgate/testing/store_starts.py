@@ -82,6 +82,11 @@ class StoreStarts(StoreFixtures):
         with pytest.raises(QuotaExceeded):
             await store.add(new_job("ada"), quota, None)
         assert len(await store.live()) == 3
+        # What need not wait is no matter of how many do.
+        roomy = Quota(per_usecase={"big": 1}, queue=True, held_per_user=1)
+        asked = [new_job("eve", usecase=usecase) for usecase in ("big", "big", "small")]
+        stored = [(await store.add(job, roomy, None))[0] for job in asked]
+        assert [job.held for job in stored] == [False, True, False]
 
     @deferred
     async def test_groups_and_use_cases_do_not_hold_up_others(self, store: IJobStore) -> None:
