@@ -203,6 +203,13 @@ def test_run_hands_its_options_to_twistd(checkout: Checkout) -> None:
     )
 
 
+def test_simulate_installs_no_tools_of_tests(checkout: Checkout) -> None:
+    checkout.python()
+    code, out, _ = checkout.call("bin/simulate", "ecs", "--help")
+    assert (code, out) == (0, "ran: -m vsmgate.simulators ecs --help\n")
+    assert checkout.installs() == [".[demo,ecs,kubernetes,simulators]"]
+
+
 @pytest.mark.parametrize(("linted", "tested", "code"), [(0, 0, 0), (1, 0, 1), (0, 3, 3), (1, 3, 3)])
 def test_test_lints_then_runs_pytest(
     checkout: Checkout, linted: int, tested: int, code: int

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-import brayns
+from vsmgate.demo.client import brayns
 
 master = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:4444"
 token = Path(sys.argv[2] if len(sys.argv) > 2 else "var/token").read_text().strip()

@@ -6,13 +6,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import brayns
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.demo.conftest import Program
+from vsmgate.demo.client import brayns
 
 SMALL = brayns.Resolution(192, 108)
 

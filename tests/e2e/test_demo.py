@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import brayns
 import numpy
 import pytest
 import websockets
@@ -20,6 +19,7 @@ from PIL import Image
 from websockets.asyncio.client import connect
 
 from tests.e2e.rig import Gateway
+from vsmgate.demo.client import brayns
 
 
 def picture(renderer: Any, x: float) -> Any:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brayns import Connector
 
 from tests.e2e.rig import PATIENCE, Gateway
 from tests.e2e.site import demo_on, shipped_site
 from tests.launchers.simulated import Simulated
+from vsmgate.demo.client import brayns
 
 WORDS = "echo $$$$; sleep 99"  # of which Kubernetes makes $$
 
@@ -62,7 +62,7 @@ def test_the_demo_is_drawn_by_kubernetes(
     (pod,) = simulated.pods()
     assert pod["metadata"]["name"] == f"vsmgate-{job_id}"
     uri = f"{gateway.relay}/{job_id}/renderer?token={gateway.token}"
-    with Connector(uri).connect() as instance:
+    with brayns.Connector(uri).connect() as instance:
         assert instance.request("get-version")["major"] == 3
     log = gateway.ask("GET", f"/v1/jobs/{job_id}/logs?service=renderer").body
     assert b"Brayns service started" in log

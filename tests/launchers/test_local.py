@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -427,7 +426,7 @@ async def test_a_missing_program(local: LocalRig) -> None:
 async def test_the_program_is_looked_up_on_the_jobs_path(local: LocalRig) -> None:
     program = local.state_dir / "bin" / "render"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nprint('found')\n")
+    program.write_text("#!/bin/sh\necho found\n")
     program.chmod(0o700)
     launch = local.launch(environment={"PATH": str(program.parent)})
     ref = await local.launcher.submit(with_command(launch, "renderer", "render"))

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import brayns
 import pytest
 
 from tests.e2e.rig import Gateway
 from tests.e2e.site import demo_on, shipped_site
 from tests.e2e.test_demo import draw
 from tests.launchers.slurm_rig import SlurmRig
+from vsmgate.demo.client import brayns
 from vsmgate.launchers.local_processes import members
 from vsmgate.shipped import conf_folder
 

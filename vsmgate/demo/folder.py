@@ -37,6 +37,8 @@ class Folder:
         try:
             given = Path(path)
             real = given.resolve()
+            if real.is_symlink():  # what a loop of links ends as, from Python 3.13 on
+                raise ValueError
         except (OSError, RuntimeError, ValueError):
             # A loop of links, or a zero octet.
             raise InvalidParams(f"'{path}' is not a path") from None
