@@ -15,6 +15,7 @@ from vsmgate.config import JobsConfig
 from vsmgate.errors import Unauthenticated
 from vsmgate.hands.dialling import Dialler
 from vsmgate.interfaces import IAuthenticator, IRevocable
+from vsmgate.job_secrets import JobSecrets
 from vsmgate.jobs import changes
 from vsmgate.jobs.access import Access
 from vsmgate.jobs.activity import Activity
@@ -110,7 +111,10 @@ class House:
         self.audit = Recorded()
         fallbacks = config.pop("fallbacks", ())
         tokenless = config.pop("tokenless", False)
-        self.usecase = replace(DEMO, limits=limits, fallbacks=fallbacks, tokenless=tokenless)
+        services = config.pop("services", DEMO.services)
+        self.usecase = replace(
+            DEMO, limits=limits, fallbacks=fallbacks, tokenless=tokenless, services=services
+        )
         self._config = JobsConfig(**config)
         self._quota = quota
         self.result(self.store.open())
@@ -148,6 +152,7 @@ class House:
             clock.seconds,
         )
         self.sessions = Sessions(b"k" * KEY_SIZE, 600.0)
+        self.secrets = JobSecrets(b"k" * 32)
         self.revocations = Revocations(self.store, clock, clock.seconds)
         self.result(self.revocations.load())
         self.names = Names(clock.seconds)
@@ -158,6 +163,7 @@ class House:
             clock.seconds,
             self.activity.note,
             sessions=self.sessions,
+            secrets=self.secrets,
             audit=self.audit,
             revocations=self.revocations,
         )

@@ -9,7 +9,7 @@ import pytest
 from tests.jobs.rig import ALICE, BOB, House, make_ready
 from vsmgate.errors import JobEnded, NoSuchJob, Unauthenticated
 from vsmgate.jobs.access import TOKENLESS
-from vsmgate.model import Identity, Secret
+from vsmgate.model import Identity, Secret, Service
 from vsmgate.relay.desk import Credential
 
 
@@ -70,6 +70,20 @@ def test_without_a_credential_only_a_tokenless_job_admits(make_house: Callable[.
         house.result(admit(job.id, "renderer", Credential("bearer", Secret("bob"))))
     with pytest.raises(Unauthenticated):
         house.result(admit("a" * 26, "renderer", None))
+
+
+def test_only_a_service_that_asks_is_shown_the_jobs_secret(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(services={"renderer": Service(), "backend": Service(secret=True)})
+    job, shown = make_ready(house, house.start()), Credential("bearer", Secret("alice"))
+    secrets = [
+        house.result(house.access.admit(job.id, service, shown)).secret
+        for service in ("renderer", "backend")
+    ]
+    assert secrets[0] is None
+    assert secrets[1] is not None
+    assert secrets[1].matches(house.secrets.of(job.id).reveal())
 
 
 def test_a_later_token_renews_and_is_asked_about_from_then_on(house: House) -> None:

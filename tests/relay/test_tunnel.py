@@ -248,21 +248,29 @@ async def test_client_vanishes(make_rig: MakeRig, seen: bytes) -> None:
 
 
 @pytest.mark.criterion("C-23")
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [(asked(b"last wish"), None), (asked(b"", CLOSE), 1005)],
+    ids=["data", "close"],
+)
 @pytest_twisted.ensureDeferred
-async def test_client_that_only_stops_sending(make_rig: MakeRig) -> None:
+async def test_client_that_only_stops_sending(
+    make_rig: MakeRig, last: bytes, code: int | None
+) -> None:
     """Its FIN reaches the service; what the service still says reaches the client."""
     skip_tls(make_rig)
     rig = await make_rig()
-    rig.client.send(asked(b"last wish"))
+    rig.client.send(last)
     rig.client.fin()
     await rig.service.until(lambda: rig.service.ended)
-    assert rig.service.stream == asked(b"last wish")
+    assert rig.service.stream == last
     rig.service.send(told(bytes(500_000)) + told(b"end"))
     rig.service.fin()
     ending = await rig.over()
-    assert rig.client.stream == told(bytes(500_000)) + told(b"end")
+    answer = b"" if code is None else told(b"", CLOSE)
+    assert rig.client.stream == told(bytes(500_000)) + told(b"end") + answer
     assert not rig.client.aborted
-    assert (ending.initiator, ending.code) == ("client", None)
+    assert (ending.initiator, ending.code) == ("client", code)
 
 
 @pytest.mark.criterion("C-23")
