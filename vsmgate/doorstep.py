@@ -20,7 +20,7 @@ __all__ = ["Doorstep", "neighbourhood"]
 RETRY_AFTER = 5
 
 
-@lru_cache(4096)
+@lru_cache(4096)  # it takes longer than all else that is done with an address
 def neighbourhood(address: str) -> str:
     """Return what counts as one address: an IPv6 network of /64 is one subscriber's."""
     try:

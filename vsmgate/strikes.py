@@ -25,7 +25,7 @@ _MINUTE = 60.0
 _MOST = 10_000
 
 
-@lru_cache(4096)
+@lru_cache(4096)  # it takes longer than all else that is done with an address
 def network_of(address: str) -> str:
     """Return what of ``address`` is counted as one: IPv4 whole, IPv6 by its /64.
 

@@ -35,9 +35,7 @@ async def within(
         raise late
 
     deferred = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting)
-    if not deferred.called:  # most questions are answered from memory, at once
-        deferred.addTimeout(seconds, clock, onTimeoutCancel=give_up)
-    return await deferred
+    return await deferred.addTimeout(seconds, clock, onTimeoutCancel=give_up)
 
 
 class Reply:
