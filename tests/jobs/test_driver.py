@@ -187,6 +187,20 @@ def test_stop_cancels_once_and_ends(house: House) -> None:
     assert over.reason.code == "cancelled_by_user"
 
 
+def test_a_cancel_that_failed_is_repeated_soon(house: House) -> None:
+    first, second = (make_ready(house, house.start()) for _ in range(2))
+    house.launcher.obedient = False
+    house.launcher.broken, house.launcher.fault = {"cancel"}, EngineUnreachable("it is busy")
+    for job in (first, second):
+        house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(3)
+    asked = [call[1] for call in house.launcher.calls if call[0] == "cancel"]
+    assert sorted(asked) == sorted(house.engine[job.id].ref for job in (first, second))
+    house.launcher.fault = None
+    house.pass_time(6)  # poll_interval is 5 s
+    assert [house.engine[job.id].cancels for job in (first, second)] == [1, 1]
+
+
 def test_a_stop_waits_until_other_processes_have_heard_of_it(
     make_house: Callable[..., House],
 ) -> None:

@@ -97,7 +97,7 @@ class Driver:
         self._plans = plans
         self._secrets = secrets
         self._unknown: dict[str, tuple[int, float]] = {}
-        self._cancelled: dict[str, float] = {}
+        self._cancel_after: dict[str, float] = {}
         self.ticker = Ticker(f"driver {name}", self._tick, clock)
         self.submitter = Submitter(
             self.line, self._launch, book, config, clock, wall, placed=self.ticker.nudge
@@ -206,10 +206,11 @@ class Driver:
         if job.stopping_since is not None and self._wall() < job.stopping_since + self._notice:
             return
         now = self._clock.seconds()
-        last = self._cancelled.get(job.id)
-        if job.engine_ref is not None and (last is None or now - last > self._config.stop_timeout):
-            self._cancelled[job.id] = now
+        if job.engine_ref is not None and now >= self._cancel_after.get(job.id, now):
+            # One whose cancelling fails must not keep the others from theirs.
+            self._cancel_after[job.id] = now + self._config.poll_interval
             await self.ask(self.launcher.cancel(job.engine_ref))
+            self._cancel_after[job.id] = now + self._config.stop_timeout
 
     async def _end(self, job: Job, reason: Reason) -> None:
         tail = await self._log_tail(job)
@@ -219,7 +220,7 @@ class Driver:
         except NoSuchJob:
             pass
         self._unknown.pop(job.id, None)
-        self._cancelled.pop(job.id, None)
+        self._cancel_after.pop(job.id, None)
 
     async def _log_tail(self, job: Job) -> str:
         """Return the last words of each service, for people."""
