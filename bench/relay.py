@@ -113,9 +113,9 @@ class Bench:
         rooms = folder / "rooms"
         rooms.mkdir()
         self._ground = Ground(
-            *(rooms, master / "state", self.cores.relay, self.generator.port, install),
-            *(self.descriptors, certificate, key),
-        )
+            rooms, master / "state", self.cores.relay, self.generator.port, install,
+            self.descriptors, certificate, key,
+        )  # fmt: skip
         self._running: dict[tuple[str, bool], Running | str] = {}
 
     def measure(

@@ -37,10 +37,10 @@ ROOF = {
         "vsmgate.assembly",
         "vsmgate.draft",
     ),
-    *("vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals"),
-    *("vsmgate.engines", "vsmgate.worker", "vsmgate.guard", "vsmgate.token_command"),
+    "vsmgate.announcement", "vsmgate.logs", "vsmgate.plugins", "vsmgate.signals",
+    "vsmgate.engines", "vsmgate.worker", "vsmgate.guard", "vsmgate.token_command",
     "vsmgate.local_jobs_command",
-}
+}  # fmt: skip
 HOUSE = {"api", "jobs", "relay"}
 FAMILIES = {"auth", "launchers", "stores", "usecases"}
 
@@ -58,14 +58,14 @@ BELOW: Mapping[str, set[str]] = {
 
 #: What pure modules may import besides the standard library (and not all of that).
 GROUND_LIBRARIES = {
-    *("jsonschema", "msgspec", "referencing", "twisted.internet.interfaces", "zope.interface"),
+    "jsonschema", "msgspec", "referencing", "twisted.internet.interfaces", "zope.interface",
     "twisted.plugin.IPlugin",  # an interface too
-}
+}  # fmt: skip
 IMPURE = {
-    *("fcntl", "http.client", "http.server", "logging", "multiprocessing", "select"),
-    *("selectors", "signal", "socket", "sqlite3", "ssl", "subprocess", "threading"),
+    "fcntl", "http.client", "http.server", "logging", "multiprocessing", "select",
+    "selectors", "signal", "socket", "sqlite3", "ssl", "subprocess", "threading",
     "urllib.request",
-}
+}  # fmt: skip
 
 #: I/O library -> what may import it; of the hands, only one module each.
 OWNERS: Mapping[str, set[str]] = {
@@ -81,20 +81,20 @@ OWNERS: Mapping[str, set[str]] = {
     "sqlalchemy": {"vsmgate.hands", "vsmgate.stores"},
     "sqlite3": {"vsmgate.hands"},
     "subprocess": {
-        *("vsmgate.launchers.local_supervisor", "vsmgate.demo", "vsmgate.testing"),
+        "vsmgate.launchers.local_supervisor", "vsmgate.demo", "vsmgate.testing",
         "vsmgate.simulators",
     },
     "treq": {"vsmgate.hands", "vsmgate.testing"},
     "twisted.python.threadpool": {"vsmgate.hands", "vsmgate.demo"},
     "twisted.web.client": {"vsmgate.hands", "vsmgate.testing"},
-}
+}  # fmt: skip
 
 #: The only places that may read a clock of the system, or take the global reactor.
 EDGES = {
-    *("vsmgate.tap", "vsmgate.cli", "vsmgate.worker", "vsmgate.demo", "vsmgate.testing"),
-    *("vsmgate.simulators", "vsmgate.token_command"),
+    "vsmgate.tap", "vsmgate.cli", "vsmgate.worker", "vsmgate.demo", "vsmgate.testing",
+    "vsmgate.simulators", "vsmgate.token_command",
     "vsmgate.launchers.local_supervisor",  # a program of its own
-}
+}  # fmt: skip
 CLOCKS = {"time.time", "time.time_ns", "time.monotonic", "time.sleep", "datetime.datetime.now"}
 
 CEILING = 300

@@ -207,9 +207,9 @@ def test_the_module_is_the_command(module: str) -> None:
 def test_token_is_printed_and_only_its_digest_kept(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     result = run(
-        *("token", "--subject", "ada", "--groups", "a,b", "--groups", "c"),
-        *("--expires", "2999-01-01T00:00:00+00:00", "--name", "laptop", "--file", file),
-    )
+        "token", "--subject", "ada", "--groups", "a,b", "--groups", "c",
+        "--expires", "2999-01-01T00:00:00+00:00", "--name", "laptop", "--file", file,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     value = result.stdout.strip()
     assert value not in file.read_text()

@@ -60,8 +60,8 @@ def test_steps_of_services() -> None:
     assert steps_of(Service()) == base
     assert steps_of(Service(health=Health(http="/"))) == (*base, "http")
     assert steps_of(Service(tls=ServiceTls(), health=Health(kind="websocket"))) == (
-        *(*base, "tls", "websocket"),
-    )
+        *base, "tls", "websocket",
+    )  # fmt: skip
     assert steps_of(Service(secret=True, health=Health(http="/")))[-1] == "secret"
     assert "secret" not in steps_of(Service(secret=True)), "a connection shows no secret"
 

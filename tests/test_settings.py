@@ -114,9 +114,9 @@ def test_every_error_is_found_at_once() -> None:
         "command": [1, [2]],
     }
     assert set(refused(table)) == {
-        *("oops", "port", "ratio", "mode", "points.a.q", "points.a.x", "points.b"),
-        *("command[0]", "command[1][0]"),
-    }
+        "oops", "port", "ratio", "mode", "points.a.q", "points.a.x", "points.b",
+        "command[0]", "command[1][0]",
+    }  # fmt: skip
 
 
 def test_keys_are_below_where() -> None:

@@ -186,11 +186,11 @@ def steps_of(service: Service) -> tuple[str, ...]:
     """Return the names of a service's steps after ``engine``."""
     asks = question_of(service.health)
     return (
-        *("address", "name", "target", "tcp"),
+        "address", "name", "target", "tcp",
         *(("tls",) if service.tls is not None else ()),
         *((asks,) if asks else ()),
         *(("secret",) if service.secret and asks else ()),
-    )
+    )  # fmt: skip
 
 
 def unaddressed(name: str) -> Step:

@@ -167,16 +167,16 @@ class Gateway(MultiService):
             self._watching.append(Ticker("certificates", self._renew, reactor))
         certificate = self._certificates.get
         self.api = ApiService(
-            *(reactor, config.master, config.relay, self.desk, metrics, jobs),
-            *(certificate("master"), guard.door),
-        )
+            reactor, config.master, config.relay, self.desk, metrics, jobs,
+            certificate("master"), guard.door,
+        )  # fmt: skip
         self.relay: RelayService | Crew
         if self._is_worker or config.relay.workers == 1:
             others = PlaceLocks(state_dir / "relay.places") if self._is_worker else None
             self.relay = RelayService(
-                *(reactor, config.relay, access, metrics, self._dialler, certificate("relay")),
-                *(listener, guard.door, others),
-            )
+                reactor, config.relay, access, metrics, self._dialler, certificate("relay"),
+                listener, guard.door, others,
+            )  # fmt: skip
         else:
             metrics.relay_source = totals = Totals()
             self.relay = Crew(reactor, config.relay, worker, totals)

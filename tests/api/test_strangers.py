@@ -71,10 +71,10 @@ def test_s2_a_stranger_reads_the_same_octets_on_every_route(
         assert foreign.status == (403 if route.administrator else 404)
     for secret in (f"{job.id}.guess", f"{NOWHERE}.guess", "guess"):
         answer = real.ask(
-            *("POST", "/v1/invitations/redeem", {"invitation": secret}),
+            "POST", "/v1/invitations/redeem", {"invitation": secret},
             token="bob",
             X_Request_Id="same",
-        )
+        )  # fmt: skip
         assert (answer.status, answer.json["code"]) == (404, "no_such_invitation")
         assert job.id.encode() not in answer.octets
 

@@ -50,10 +50,10 @@ class Gateway:
     def start(self) -> None:
         """Start it and wait until it says where it listens."""
         command = [
-            *(sys.executable, str(ROOT / "bin" / "_twistd"), "-n", "--pidfile=", "vsmgate"),
-            *("--state-dir", str(self.state_dir), "--master-port", "0", "--relay-port", "0"),
+            sys.executable, str(ROOT / "bin" / "_twistd"), "-n", "--pidfile=", "vsmgate",
+            "--state-dir", str(self.state_dir), "--master-port", "0", "--relay-port", "0",
             *self._options,
-        ]
+        ]  # fmt: skip
         log = (self.state_dir.parent / "gateway.log").open("a")
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.state_dir.parent

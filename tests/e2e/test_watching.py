@@ -105,9 +105,9 @@ def test_a_service_that_does_not_answer_is_explained(
     found = gateway.until(chart, "the doctor to see what it answers")
     steps = found["services"]["echo"]
     assert [(step["step"], step["outcome"]) for step in steps] == [
-        *(("engine", "ok"), ("address", "ok"), ("name", "ok"), ("target", "ok"), ("tcp", "ok")),
+        ("engine", "ok"), ("address", "ok"), ("name", "ok"), ("target", "ok"), ("tcp", "ok"),
         ("websocket", "failed"),
-    ]
+    ]  # fmt: skip
     assert "HTTP/1.0 404 Not Found" in steps[-1]["evidence"]
     assert not found["answers"]
     assert gateway.ask("GET", f"{path}/doctor", token="nobody").status == 401

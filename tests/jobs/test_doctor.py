@@ -68,9 +68,9 @@ def test_services_that_refuse(house: House) -> None:
     found = answer(asked)
     for name in ("renderer", "backend"):
         assert steps(found, name) == [
-            *(("engine", "ok"), ("address", "ok"), ("name", "ok"), ("target", "ok")),
+            ("engine", "ok"), ("address", "ok"), ("name", "ok"), ("target", "ok"),
             ("tcp", "failed"),
-        ]
+        ]  # fmt: skip
     assert not found.answers
     assert found.summary.count("nothing listens") == 2
     assert not house.network.getDelayedCalls()

@@ -435,9 +435,9 @@ def test_what_is_wrong_with_settings(tmp_path: Path) -> None:
     )
     problems = settings_problems(settings, "launchers.x", tmp_path)
     assert {problem.pointer.removeprefix("launchers.x.") for problem in problems} == {
-        *("region", "subnets", "cluster", "security_groups", "launch_type", "public_ip", "tags"),
-        *("log_group", "endpoint", "logs_endpoint", "ca_file", "profile"),
-    }
+        "region", "subnets", "cluster", "security_groups", "launch_type", "public_ip", "tags",
+        "log_group", "endpoint", "logs_endpoint", "ca_file", "profile",
+    }  # fmt: skip
     assert "hunter2" not in str(problems)
     assert settings_problems(SETTINGS, "launchers.x", tmp_path) == []
     without = EcsSettings(region="eu-west-1", subnets=())

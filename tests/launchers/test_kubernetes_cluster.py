@@ -51,9 +51,9 @@ async def test_services_answer_where_it_says_and_get_values_literally(
     told = await kubernetes.told(ref)
     place, other = (seen.endpoints[name] for name in ("renderer", "back_end"))
     assert told["argv"][1:] == [
-        *("renderer", "stays", place.host, str(place.port)),
-        *(NASTY[9], *NASTY[:-1], f"{other.port}/x"),
-    ]
+        "renderer", "stays", place.host, str(place.port),
+        NASTY[9], *NASTY[:-1], f"{other.port}/x",
+    ]  # fmt: skip
     expected = {"WORD": NASTY[9], "BY": "ada", "AT": f"{place.host}:{place.port}"}
     expected |= {"VSMGATE_PORT": str(place.port), "VSMGATE_PORT_BACK_END": str(other.port)}
     expected |= {"VSMGATE_SECRET": SECRET, "VSMGATE_TAG": launch.tag, "VSMGATE_HOST": place.host}

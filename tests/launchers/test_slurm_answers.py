@@ -219,10 +219,10 @@ def test_resources_become_options() -> None:
     launch = launch_of(usecase, {"project": "proj3"}, lifetime=61.0)
     options = sbatch_options(launch.plan, names_for(launch, PLACE)["renderer"], launch.lifetime)
     assert set(options) == {
-        *("--account=proj3", "--partition=prod", "--qos=longjob", "--reservation=demo"),
-        *("--constraint=cpu&[a|b]", "--gres=gpu:2", "--mem=0", "--comment=certs for nobody"),
-        *("--nodes=2", "--cpus-per-task=72", "--exclusive", "--time=2", "--hint=nomultithread"),
-    }
+        "--account=proj3", "--partition=prod", "--qos=longjob", "--reservation=demo",
+        "--constraint=cpu&[a|b]", "--gres=gpu:2", "--mem=0", "--comment=certs for nobody",
+        "--nodes=2", "--cpus-per-task=72", "--exclusive", "--time=2", "--hint=nomultithread",
+    }  # fmt: skip
     for bad in ("a b", "--x", "$(id)", "a\x1b", "ä"):
         launch = launch_of(usecase, {"project": bad})
         with pytest.raises(EngineRefused) as caught:

@@ -63,8 +63,8 @@ async def test_services_answer_where_it_says_and_get_values_literally(slurm: Slu
     told = json.loads((slurm.folder(launch) / "work" / "renderer.json").read_text())
     port, other = (str(seen.endpoints[name].port) for name in ("renderer", "back-end"))
     assert told["argv"][1:] == [
-        *("renderer", "stays", "127.0.0.1", port, NASTY[0], *NASTY, f"{other}/x")
-    ]
+        "renderer", "stays", "127.0.0.1", port, NASTY[0], *NASTY, f"{other}/x"
+    ]  # fmt: skip
     expected = {"WORD": NASTY[0], "BY": "nobody", "FROM_SITE": "set by the site"}
     expected |= {"VSMGATE_PORT": port, "VSMGATE_PORT_BACK_END": other, "VSMGATE_TAG": launch.tag}
     assert told["environment"].items() >= expected.items()

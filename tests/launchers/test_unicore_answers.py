@@ -143,9 +143,9 @@ def test_details_as_text_and_as_json() -> None:
     assert text == parse_details(json.dumps(told).encode(), submitted)
     assert text is not None
     assert (text.number, text.state, text.reason, text.end) == (
-        *(8017847, "PENDING", "Priority"),
+        8017847, "PENDING", "Priority",
         None,
-    )
+    )  # fmt: skip
     assert text.start == 1781701200.0  # 13:00 UTC
     for other in (b"{}", b'{"rawDetailsData": "Job_Id: 1.pbs job_state = Q"}'):
         assert parse_details(other, submitted) is None

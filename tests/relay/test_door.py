@@ -63,8 +63,8 @@ def test_an_address_with_many_bad_tokens_has_to_wait() -> None:
     rig.clock.advance(20)
     assert tried(rig, "b0b", here) == 404
     assert {what["outcome"] for what in audit("authenticate")} == {
-        *("unauthenticated", "too_many_failures"),
-    }
+        "unauthenticated", "too_many_failures",
+    }  # fmt: skip
 
 
 def test_a_page_whose_session_is_over_locks_nobody_out() -> None:

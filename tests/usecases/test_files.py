@@ -50,9 +50,9 @@ def test_a_small_file(tmp_path: Path) -> None:
     source = TomlSource(tmp_path)
     (usecase,) = source.usecases()
     assert (usecase.name, usecase.launcher, list(usecase.services)) == (
-        *("my-viewer", "local"),
+        "my-viewer", "local",
         ["viewer"],
-    )
+    )  # fmt: skip
     assert source.origin("my-viewer") == f"{tmp_path}/my-viewer.toml"
 
 

@@ -64,11 +64,11 @@ class Events:
                 "A job's changes as server-sent events; 204: there are no more",
                 {200: _TYPE, 204: None},
                 (
-                    *(Unauthenticated, AuthenticatorUnavailable, StoreUnavailable),
-                    *(NoSuchJob, QuotaExceeded),
+                    Unauthenticated, AuthenticatorUnavailable, StoreUnavailable,
+                    NoSuchJob, QuotaExceeded,
                 ),
             )
-        ]
+        ]  # fmt: skip
 
     async def events(self, call: Call) -> Reply | Stream:
         """Begin a stream; who has seen the end of an ended job needs none."""

@@ -29,9 +29,9 @@ _REF = "#/components/schemas/{name}"
 _PROBLEM = CONTENT_TYPE.decode("ascii")
 #: What every call with a token may fail with.
 _EVERYWHERE = (
-    *(Unauthenticated, TooManyFailures, QuotaExceeded),
-    *(AuthenticatorUnavailable, StoreUnavailable),
-)
+    Unauthenticated, TooManyFailures, QuotaExceeded,
+    AuthenticatorUnavailable, StoreUnavailable,
+)  # fmt: skip
 _JOB_ID = {"type": "string", "pattern": "^[A-Za-z2-7]{26}$"}
 
 

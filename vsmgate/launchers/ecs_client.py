@@ -35,9 +35,9 @@ _ECS = "AmazonEC2ContainerServiceV20141113"
 _LOGS = "Logs_20140328"
 #: What changes nothing.
 _READS = (
-    *("DescribeClusters", "DescribeTaskDefinition", "DescribeTasks"),
-    *("GetLogEvents", "ListTasks"),
-)
+    "DescribeClusters", "DescribeTaskDefinition", "DescribeTasks",
+    "GetLogEvents", "ListTasks",
+)  # fmt: skip
 #: DescribeTasks: "a list of up to 100 task IDs".
 _MOST_TASKS = 100
 #: Pages of a log: one may be empty though there is more.

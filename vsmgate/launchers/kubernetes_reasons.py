@@ -30,8 +30,8 @@ _WAITS = {
     "InvalidImageName": ("bad_image", "The image of {name} is no good name"),
     **dict.fromkeys(
         (
-            *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"),
-            *("ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"),
+            "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull",
+            "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed",
         ),
         (
             "image_pull",
@@ -43,7 +43,7 @@ _WAITS = {
         ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
         ("bad_container", "Kubernetes cannot make the container of {name} as it is asked for"),
     ),
-}
+}  # fmt: skip
 
 #: A pod's own reason -> code, sentence.
 _ENDS = {

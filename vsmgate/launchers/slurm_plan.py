@@ -42,12 +42,12 @@ _WORDS: Mapping[str, re.Pattern[str]] = {
 _OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\x00-\x1f\x7f-\x9f]*)?", re.ASCII)
 #: What the launcher sets itself, or what would make another kind of job of it.
 _RESERVED = {
-    *("array", "batch", "chdir", "clusters", "error", "export", "export-file", "get-user-env"),
-    *("gid", "help", "hold", "ignore-pbs", "input", "job-name", "kill-on-invalid-dep"),
-    *("no-requeue", "open-mode", "output", "parsable", "quiet", "requeue", "test-only", "time"),
-    *("uid", "usage", "verbose", "version", "wait", "wrap", "nodes", "cpus-per-task", "exclusive"),
+    "array", "batch", "chdir", "clusters", "error", "export", "export-file", "get-user-env",
+    "gid", "help", "hold", "ignore-pbs", "input", "job-name", "kill-on-invalid-dep",
+    "no-requeue", "open-mode", "output", "parsable", "quiet", "requeue", "test-only", "time",
+    "uid", "usage", "verbose", "version", "wait", "wrap", "nodes", "cpus-per-task", "exclusive",
     *(name.replace("memory", "mem") for name in _WORDS),
-}
+}  # fmt: skip
 
 
 class SlurmPlan(Struct, frozen=True, forbid_unknown_fields=True):

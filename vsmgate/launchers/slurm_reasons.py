@@ -24,12 +24,12 @@ PHASES = {
     ),
     **dict.fromkeys(
         (
-            *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"),
-            *("BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED", "LAUNCH_FAILED"),
+            "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED",
+            "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED", "LAUNCH_FAILED",
         ),
         Phase.ENDED,
     ),
-}
+}  # fmt: skip
 
 #: Why a job waits: pattern over Slurm's reason -> code, sentence.
 _QUEUE = (

@@ -18,11 +18,11 @@ __all__ = ["answer_head", "navigates", "redirect_head", "request_head", "session
 
 _HOP = frozenset(
     {
-        *("connection", "keep-alive", "proxy-connection", "proxy-authenticate"),
-        *("proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("http2-settings", "content-length"),
+        "connection", "keep-alive", "proxy-connection", "proxy-authenticate",
+        "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
+        "http2-settings", "content-length",
     }
-)
+)  # fmt: skip
 
 # Credentials, what the gateway writes itself, and the page's address, whose query may hold a
 # credential. Origin would not fit to the Host that the service sees.
@@ -33,12 +33,12 @@ _OUR_PREFIXES = ("x-forwarded-", "x-vsmgate-", "x-real-ip", "x-request-id")
 # They would hold for the whole origin, not only for the service's path.
 _TOO_FAR = frozenset(
     {
-        *("accept-ch", "alt-svc", "clear-site-data", "public-key-pins", "server"),
-        *("service-worker-allowed", "set-cookie2", "strict-transport-security"),
+        "accept-ch", "alt-svc", "clear-site-data", "public-key-pins", "server",
+        "service-worker-allowed", "set-cookie2", "strict-transport-security",
         # Network Error Logging: every address of the origin, with its query, sent to anybody.
-        *("nel", "report-to", "reporting-endpoints"),
+        "nel", "report-to", "reporting-endpoints",
     }
-)
+)  # fmt: skip
 
 
 def request_head(

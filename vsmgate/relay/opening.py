@@ -63,9 +63,9 @@ class Opening:
 
     # It lives as long as its relay, since it is told of the job's end.
     __slots__ = (
-        *("_early", "_hall", "_held", "_leg", "_over", "_passage", "_reader", "_task"),
-        *("_timer", "_verdict"),
-    )
+        "_early", "_hall", "_held", "_leg", "_over", "_passage", "_reader", "_task",
+        "_timer", "_verdict",
+    )  # fmt: skip
 
     _log = Logger()
 

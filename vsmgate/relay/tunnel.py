@@ -53,10 +53,10 @@ class Tunnel:
     """
 
     __slots__ = (
-        *("_active_at", "_client", "_clock", "_down", "_gone", "_idle_timeout", "_limits"),
-        *("_on_activity", "_on_end", "_own_close", "_phase", "_pong", "_seen", "_service"),
-        *("_up", "_view_only", "_watch"),
-    )
+        "_active_at", "_client", "_clock", "_down", "_gone", "_idle_timeout", "_limits",
+        "_on_activity", "_on_end", "_own_close", "_phase", "_pong", "_seen", "_service",
+        "_up", "_view_only", "_watch",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -47,10 +47,10 @@ _BAD_NAME = (
 _FIELDS = {
     "tolerations": {"key", "operator", "value", "effect", "tolerationSeconds"},
     "volumes": {
-        *("name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "hostPath"),
-        *("image", "iscsi", "nfs", "persistentVolumeClaim", "projected", "secret"),
+        "name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "hostPath",
+        "image", "iscsi", "nfs", "persistentVolumeClaim", "projected", "secret",
     },
-}
+}  # fmt: skip
 
 
 def check_fields(given: Object) -> None:

@@ -23,9 +23,9 @@ __all__ = ["PACKAGES", "PATIENCE", "SlurmCluster", "missing"]
 PACKAGES = "munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmrestd"
 PACKAGES += " slurm-wlm-jwt-plugin"
 NEEDED = (
-    *("munged", "slurmctld", "slurmd", "slurmrestd", "setpriv"),
-    *("sbatch", "squeue", "scancel", "scontrol", "sinfo"),
-)
+    "munged", "slurmctld", "slurmd", "slurmrestd", "setpriv",
+    "sbatch", "squeue", "scancel", "scontrol", "sinfo",
+)  # fmt: skip
 
 #: Generous: it bounds a failure, a success does not wait for it.
 PATIENCE = 60.0
@@ -118,10 +118,10 @@ class SlurmCluster:
             CONF.format(host=host, address=address, ports=ports, folder=self.folder)
         )
         self._spawn(
-            *("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key"),
+            "munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key",
             *(f"--{name}={self.folder}/munge.{name[:-5]}" for name in ("pid-file", "seed-file")),
             f"--socket={self.folder}/munge.socket",
-        )
+        )  # fmt: skip
         self._until(lambda: (self.folder / "munge.socket").is_socket(), "munged")
         self.start_controller()
         for node in ("n1", "n2"):
