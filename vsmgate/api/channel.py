@@ -57,6 +57,7 @@ class ApiChannel(HTTPChannel):
     transport: Any
     factory: ApiSite
     refused = False
+    full = False  #: whether the transport takes no more for now
     known: Callable[[], None] = staticmethod(lambda: None)  #: the client has shown who it is
 
     _later = False
@@ -195,6 +196,16 @@ class ApiChannel(HTTPChannel):
         if self.factory.closing:
             self.persistent = 0
         super().requestDone(request)
+
+    def pauseProducing(self) -> None:
+        """Know that the transport has enough for now."""
+        self.full = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Know that the transport takes more."""
+        self.full = False
+        super().resumeProducing()
 
     def loseConnection(self) -> None:
         """End the connection once all is sent, or cut it off when nobody takes that."""

@@ -228,7 +228,6 @@ class ApiRequest(Request):
         self.startedWriting = 1
         self.code = reply.status
         self.sentLength = 0 if bodyless else len(reply.body)
-        outlet = self._outlet(site)
         self.channel.write(
             octets(
                 reply,
@@ -238,8 +237,9 @@ class ApiRequest(Request):
                 bodyless=bodyless,
             )
         )
-        with suppress(CancelledError):
-            await outlet.room()
+        if self.channel.full:
+            with suppress(CancelledError):
+                await self._outlet(site).room()
         if not self._gone:
             self.unregisterProducer()
             self.finish()
@@ -289,7 +289,7 @@ class ApiRequest(Request):
             site.fault(Failure(), self.request_id)
 
     def _outlet(self, site: ApiSite) -> Outlet:
-        outlet = Outlet(site.clock, self.channel.cut)
+        outlet = Outlet(site.clock, self.channel.cut, self.channel.full)
         self.registerProducer(outlet, True)
         return outlet
 

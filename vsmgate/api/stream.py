@@ -41,12 +41,12 @@ def chunk(piece: bytes) -> bytes:
 
 @implementer(IPushProducer)
 class Outlet:
-    """Tells whether the connection takes more; ``abort`` cuts it off."""
+    """Tells whether the connection takes more, now ``full`` or not; ``abort`` cuts it off."""
 
-    def __init__(self, clock: IReactorTime, abort: Any) -> None:
+    def __init__(self, clock: IReactorTime, abort: Any, full: bool) -> None:
         self._clock = clock
         self._abort = abort
-        self._paused = False
+        self._paused = full
         self._room: Deferred[None] | None = None
 
     async def room(self) -> None:
