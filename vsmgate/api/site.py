@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections import Counter
 from typing import NamedTuple
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -97,7 +96,7 @@ class ApiSite(ServerFactory[ApiChannel]):
         self.cors = cors
         self.doorstep = doorstep
         self._max_calls = max_calls
-        self._calls: Counter[str] = Counter()
+        self._calls: dict[str, int] = {}
         self.max_body = max_body
         self.door = door or Door()
         self._trusted = trusted
@@ -119,17 +118,18 @@ class ApiSite(ServerFactory[ApiChannel]):
 
     def enter(self, subject: str) -> None:
         """Count a call until it `left`; fails with `QuotaExceeded` where there are too many."""
-        if self._calls[subject] >= self._max_calls:
+        calls = self._calls.get(subject, 0)
+        if calls >= self._max_calls:
             raise QuotaExceeded(
                 f"{self._max_calls} calls of yours wait for their answers, as many as are allowed."
             )
-        self._calls[subject] += 1
+        self._calls[subject] = calls + 1
 
     def left(self, subject: str) -> None:
         """A call that was counted is over."""
-        self._calls[subject] -= 1
-        if not self._calls[subject]:
-            del self._calls[subject]
+        calls = self._calls.pop(subject) - 1
+        if calls:
+            self._calls[subject] = calls
 
     def date(self) -> bytes:
         """Return the value of ``Date``, made once a second."""
