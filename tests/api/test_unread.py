@@ -50,6 +50,17 @@ def test_the_next_request_waits_until_the_answer_before_was_taken(full: Wire) ->
     full.hang_up()
 
 
+def test_who_does_not_read_is_not_read_from(full: Wire) -> None:
+    transport: Any = full.transport
+    for _ in range(2):
+        full.channel.dataReceived(ASK)
+    assert transport.producerState == "paused"
+    assert transport.read().count(b"HTTP/1.1 200 ") == 1
+    assert transport.read().count(b"HTTP/1.1 200 ") == 1
+    assert transport.producerState == "producing"
+    full.hang_up()
+
+
 def test_who_takes_nothing_of_an_answer_is_cut_off(face: Any, full: Wire) -> None:
     full.channel.dataReceived(ASK * 100)
     face.clock.advance(STALLED - 1)

@@ -201,6 +201,16 @@ def test_a_cancel_that_failed_is_repeated_soon(house: House) -> None:
     assert [house.engine[job.id].cancels for job in (first, second)] == [1, 1]
 
 
+def test_cancels_that_hang_do_not_keep_another_from_its_own(house: House) -> None:
+    jobs = [make_ready(house, house.start()) for _ in range(3)]
+    house.launcher.hold("cancel")
+    for job in jobs:
+        house.result(house.desk.stop(ALICE, job.id))
+    house.pass_time(100)  # engine_timeout is 30 s
+    asked = {call[1] for call in house.launcher.calls if call[0] == "cancel"}
+    assert asked == {house.engine[job.id].ref for job in jobs}
+
+
 def test_a_stop_waits_until_other_processes_have_heard_of_it(
     make_house: Callable[..., House],
 ) -> None:

@@ -179,8 +179,11 @@ class ApiChannel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take octets of a body (or keep those of the next request)."""
-        if not self.refused:
-            super().rawDataReceived(data)
+        if self.refused:
+            return
+        super().rawDataReceived(data)
+        if self.full:  # twisted.web would go on to keep what such a client sends
+            self.transport.pauseProducing()
 
     def allContentReceived(self) -> None:
         """Hand the whole request over."""

@@ -176,10 +176,11 @@ class Driver:
             job = self._book.get(job_id)
             if job is not None:
                 await self._apply(job, seen.get(ref, Observation(Phase.UNKNOWN)), now)
-        for job_id in refs.values():
-            job = self._book.get(job_id)
-            if job is not None and job.state is State.STOPPING:
-                await self._cancel(job)
+        known = [job for job in map(self._book.get, refs.values()) if job is not None]
+        stopping = [job for job in known if job.state is State.STOPPING]
+        # The first that fails ends the pass, so who waited longest comes first.
+        for job in sorted(stopping, key=lambda job: self._cancel_after.get(job.id, 0.0)):
+            await self._cancel(job)
 
     async def _apply(self, job: Job, seen: Observation, now: float) -> None:
         if seen.phase is Phase.UNKNOWN:
@@ -207,10 +208,12 @@ class Driver:
             return
         now = self._clock.seconds()
         if job.engine_ref is not None and now >= self._cancel_after.get(job.id, now):
-            # One whose cancelling fails must not keep the others from theirs.
-            self._cancel_after[job.id] = now + self._config.poll_interval
-            await self.ask(self.launcher.cancel(job.engine_ref))
             self._cancel_after[job.id] = now + self._config.stop_timeout
+            try:
+                await self.ask(self.launcher.cancel(job.engine_ref))
+            except EngineError:
+                self._cancel_after[job.id] = self._clock.seconds() + self._config.poll_interval
+                raise
 
     async def _end(self, job: Job, reason: Reason) -> None:
         tail = await self._log_tail(job)
