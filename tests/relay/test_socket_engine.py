@@ -26,7 +26,7 @@ from tests.relay.tunnel_rig import (
 )
 from vsmgate.errors import ConfigError
 from vsmgate.frames import CLOSE, close_payload, control_frame, frame_head
-from vsmgate.hands.epoll_set import EVENTS, EpollSet
+from vsmgate.hands.epoll_set import EVENTS, LOOKS, EpollSet
 from vsmgate.relay.engines import SocketEngine, wire_maker
 from vsmgate.relay.leg import Leg
 from vsmgate.relay.socket_wire import SocketWire
@@ -302,6 +302,15 @@ def test_share_of_a_turn(members: list[Counting]) -> None:
         assert sum(served) == turn * EVENTS
         assert max(served) - min(served) <= 1
     emptied(reactor, epoll, members)
+
+
+def test_one_that_is_always_ready_has_a_share_too(members: list[Counting]) -> None:
+    reactor, epoll = filled(members[:1])
+    epoll.doRead()
+    assert members[0].served == LOOKS
+    epoll.give_way()
+    assert members[0].served == LOOKS + 1
+    emptied(reactor, epoll, members[:1])
 
 
 def test_member_that_raises(

@@ -26,6 +26,9 @@ HAVE_EPOLL = hasattr(select, "epoll")
 #: there are; a turn of the reactor costs as much as three.
 EVENTS = 128
 
+#: Looks in a turn: a single stream that is always ready moves so many buffers and no more.
+LOOKS = 16
+
 
 class Member(Protocol):
     """Whoever has a descriptor in the set."""
@@ -75,28 +78,33 @@ class EpollSet:
 
     def doRead(self) -> None:
         """Serve members that are ready."""
-        members = self._members
         left = EVENTS
-        while left > 0:
-            assert self._epoll is not None
-            happened = self._epoll.poll(0, left)
-            if not happened:
+        for _ in range(LOOKS):
+            served = self._serve(left)
+            left -= served
+            if not served or not left:
                 return
-            left -= len(happened)
-            for fd, events in happened:
-                member = members.get(fd)
-                if member is None:  # removed since the poll
-                    continue
-                try:
-                    member.ready(events)
-                except Exception:
-                    self._log.failure("an event of a relay's socket failed")
-                    member.fail()
 
     def give_way(self) -> None:
-        """Let members that are ready have a turn, between two pieces of somebody else's work."""
+        """Serve each member that is ready once, between two pieces of somebody else's work."""
         if self._epoll is not None:
-            self.doRead()
+            self._serve(EVENTS)
+
+    def _serve(self, most: int) -> int:
+        """Look once for members that are ready, and serve them; return how many events."""
+        assert self._epoll is not None
+        members = self._members
+        happened = self._epoll.poll(0, most)
+        for fd, events in happened:
+            member = members.get(fd)
+            if member is None:  # removed since the poll
+                continue
+            try:
+                member.ready(events)
+            except Exception:
+                self._log.failure("an event of a relay's socket failed")
+                member.fail()
+        return len(happened)
 
     def fileno(self) -> int:
         return -1 if self._epoll is None else self._epoll.fileno()
