@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +14,7 @@ from vsmgate.api.call import ANYBODY, Call
 from vsmgate.api.problem import problem_reply
 from vsmgate.api.reply import Reply, head, octets
 from vsmgate.api.route import Route
-from vsmgate.api.stream import Outlet, Stream, chunk
+from vsmgate.api.stream import PIECE, Outlet, Stream, chunk
 from vsmgate.errors import (
     AuthenticatorUnavailable,
     Forbidden,
@@ -163,6 +162,8 @@ class ApiRequest(Request):
 
     async def _allowed(self, site: ApiSite, call: Call) -> Reply | Stream:
         assert self.route is not None
+        if self._gone:
+            raise CancelledError  # though whoever authenticates went on
         if self.subject:
             site.enter(self.subject)
             self._counted = True
@@ -228,18 +229,16 @@ class ApiRequest(Request):
         self.startedWriting = 1
         self.code = reply.status
         self.sentLength = 0 if bodyless else len(reply.body)
-        self.channel.write(
-            octets(
-                reply,
-                site.shared_headers(self.getHeader(b"Origin"), self.request_id),
-                date=site.date(),
-                close=site.closing or not self.channel.persistent,
-                bodyless=bodyless,
-            )
+        answer = octets(
+            reply,
+            site.shared_headers(self.getHeader(b"Origin"), self.request_id),
+            date=site.date(),
+            close=site.closing or not self.channel.persistent,
+            bodyless=bodyless,
         )
-        if self.channel.full:
-            with suppress(CancelledError):
-                await self._outlet(site).room()
+        self.channel.write(answer[:PIECE])
+        if self.channel.full or len(answer) > PIECE:
+            await self._outlet(site).send(self.channel.write, answer[PIECE:])
         if not self._gone:
             self.unregisterProducer()
             self.finish()

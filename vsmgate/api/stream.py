@@ -6,20 +6,23 @@ a slow reader. Who takes nothing at all for `STALLED` seconds is cut off.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from vsmgate.api.reply import Header
 
-__all__ = ["STALLED", "Outlet", "Stream", "chunk"]
+__all__ = ["PIECE", "STALLED", "Outlet", "Stream", "chunk"]
 
 #: Seconds in which a reader must take what was sent.
 STALLED = 60.0
+
+#: Octets of an answer that are written at a time, about what a transport takes.
+PIECE = 2**16
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ class Outlet:
         self._abort = abort
         self._paused = full
         self._room: Deferred[None] | None = None
+
+    async def send(self, write: Callable[[bytes], object], rest: bytes) -> None:
+        """Write ``rest`` in pieces and return once the last is taken; a cancel writes all."""
+        sent = 0
+        try:
+            await self.room()
+            while sent < len(rest):
+                write(rest[sent : sent + PIECE])
+                sent += PIECE
+                await self.room()
+        except CancelledError:
+            write(rest[sent:])
 
     async def room(self) -> None:
         """Return once the connection takes more."""
