@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -62,3 +63,9 @@ def test_the_audit_finds_nothing() -> None:
         if hole["id"] not in WAIVED
     }
     assert not found
+
+
+def test_the_readme_names_every_extra() -> None:
+    told = (ROOT / "README.md").read_text().partition("The extras are ")[2].partition(". ")[0]
+    extras = PROJECT["optional-dependencies"].keys() - {"test"}
+    assert set(re.findall("`([a-z]+)`", told)) == extras

@@ -161,6 +161,10 @@ def down(code: int, reason: str = "Error", message: str = "", at: int = 1) -> di
     return {"terminated": how}
 
 
+#: As runc says it.
+NO_FOLDER = 'chdir to cwd ("/x") set in config.json failed: no such file or directory: unknown'
+
+
 def waits(reason: str, message: str = "") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
@@ -208,7 +212,13 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). no "
             "new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not "
             "helpful for scheduling.",
-            "impossible_resources",
+            "queued_resources",
+        ),
+        (
+            "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 "
+            "node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/3 nodes "
+            "are available: 3 Preemption is not helpful for scheduling.",
+            "nodes_unavailable",
         ),
         (
             "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
@@ -236,6 +246,7 @@ def test_why_a_pod_waits_for_a_node(message: str, code: str) -> None:
         (waits("InvalidImageName"), "bad_image", "no good name"),
         (waits("CreateContainerConfigError", 'secret "x" not found'), "bad_container", "back_end"),
         (waits("RunContainerError", "exec: executable file not found"), "program_missing", "back"),
+        (waits("RunContainerError", NO_FOLDER), "bad_container", "back_end"),
     ],
 )
 def test_why_a_container_waits(state: dict[str, Any], code: str, words: str) -> None:
@@ -331,6 +342,20 @@ def test_an_address_that_is_none_is_not_dialled(address: str) -> None:
             "program_missing",
             "not in its image",
         ),
+        # As crun says it.
+        (
+            {
+                "containers": {
+                    "renderer": down(
+                        128,
+                        "StartError",
+                        "executable file `x` not found in $PATH: No such file or directory",
+                    )
+                }
+            },
+            "program_missing",
+            "not in its image",
+        ),
         (
             {
                 "containers": {
@@ -367,16 +392,19 @@ def test_why_a_pod_failed(status: dict[str, Any], code: str, words: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("how", "phase"),
+    ("how", "code"),
     [
-        ({"reason": "NodeLost"}, Phase.ENDED),
-        ({"conditions": [("DeletionByTaintManager", "True")]}, Phase.ENDED),
-        ({"conditions": [("DeletionByTaintManager", "False")]}, Phase.RUNNING),
-        ({"conditions": [("EvictionByEvictionAPI", "True")]}, Phase.RUNNING),
-        ({}, Phase.RUNNING),
+        ({"reason": "NodeLost"}, "node_failed"),
+        ({"conditions": [("DeletionByTaintManager", "True")]}, "node_failed"),
+        ({"conditions": [("DeletionByTaintManager", "False")]}, None),
+        ({"conditions": [("EvictionByEvictionAPI", "True")]}, None),
+        ({"reason": "NodeLost", "conditions": [("EvictionByEvictionAPI", "True")]}, "evicted"),
+        ({}, None),
     ],
 )
-def test_a_pod_that_is_deleted_on_a_lost_node_is_over(how: dict[str, Any], phase: Phase) -> None:
+def test_a_pod_that_is_deleted_on_a_lost_node_is_over(
+    how: dict[str, Any], code: str | None
+) -> None:
     """Kubernetes shows it as running until somebody removes its node."""
     how["conditions"] = [
         {"type": "DisruptionTarget", "status": status, "reason": reason}
@@ -385,8 +413,8 @@ def test_a_pod_that_is_deleted_on_a_lost_node_is_over(how: dict[str, Any], phase
     up = {"renderer": UP, "back-end": UP}
     pod = pod_of(phase="Running", deleted="2026-11-22T00:00:00Z", containers=up, **how)
     seen = observation(pod)
-    assert seen.phase is phase
-    assert phase is Phase.RUNNING or seen.reason.code == "node_failed"
+    assert seen.phase is (Phase.ENDED if code else Phase.RUNNING)
+    assert (seen.reason.code if seen.reason else None) == code
 
 
 def test_a_pod_that_has_lost_a_service_is_over() -> None:

@@ -71,10 +71,10 @@ _DISRUPTIONS = {
     "TerminationByKubelet": ("evicted", "The pod's node ended it: it ran short or shut down."),
 }
 _DELETED = Reason("cancelled_by_administrator", "The pod was deleted in Kubernetes.")
-#: What a container's runtime says of a program that is not in the image.
-_NO_PROGRAM = "executable file not found|exec: .*no such file or directory"
-#: Taints that come and go with the state of a node.
-_PASSING = "node.kubernetes.io/|node.cloudprovider.kubernetes.io/|unschedulable"
+#: What a container's runtime (runc, crun) says of a program that is not in the image.
+_NO_PROGRAM = "(?i)executable file .*not found|exec: .*no such file or directory"
+#: Taints that come and go with the state of a node; Kubernetes 1.36 names none any more.
+_PASSING = r"node.kubernetes.io/|node.cloudprovider.kubernetes.io/|unschedulable|taint\(s\)"
 
 
 def places_of(pod: Pod) -> dict[str, tuple[str, int]]:
@@ -95,7 +95,7 @@ def observation(pod: Pod) -> Observation:
     if pod.status.phase in ("Succeeded", "Failed"):
         return Observation(Phase.ENDED, reason=_end_reason(pod, ended))
     lost = _disruption(pod) if pod.metadata.deletion_timestamp else None
-    if lost is not None and lost.code == "node_failed":
+    if lost is not None and (lost.code == "node_failed" or pod.status.reason == "NodeLost"):
         return vanished(pod)  # nobody may be there to finish its deletion
     if ended and not pod.metadata.deletion_timestamp:
         return Observation(Phase.ENDED, reason=_first_reason(ended))
@@ -194,9 +194,6 @@ def _impossible(native: str) -> bool:
     if total is None or total[1] == "0":
         return False
     reasons, _, preemption = native[total.end() :].partition("preemption:")
-    # Kubernetes 1.36 names no taints any more: when all nodes have one, they may be down.
-    if re.match(rf"{total[1]} node\(s\) had untolerated taint\(s\)", reasons):
-        return False
     lasting = 0
     for part in re.findall(r"([0-9]+ [^,]+)", reasons):
         count, _, why = part.partition(" ")

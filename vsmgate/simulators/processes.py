@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -25,7 +25,8 @@ class Leader(ProcessProtocol):
 
     ``argv[0]`` is a path; ``err``: None is ``out``. ``ended`` is called once, when nothing of
     the session is to be left, with the exit code as shells have it (128 and the signal's
-    number). Raises `FileNotFoundError` where this machine has no ``setsid``.
+    number), and never before the constructor has returned. Raises `FileNotFoundError` where
+    this machine has no ``setsid``.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Leader(ProcessProtocol):
         setsid = shutil.which("setsid")
         if setsid is None:
             raise FileNotFoundError('exec: "setsid": executable file not found')
+        self._clock = IReactorTime(reactor)
         self._ended = ended
         self._over = False
         with (
@@ -48,7 +50,7 @@ class Leader(ProcessProtocol):
             out.open("wb") as written,
             err.open("wb") if err else nullcontext(written) as errors,
         ):
-            process: Any = reactor.spawnProcess(
+            reactor.spawnProcess(
                 self,
                 setsid,
                 ["setsid", *argv],
@@ -56,7 +58,11 @@ class Leader(ProcessProtocol):
                 str(folder),
                 childFDs={0: nothing.fileno(), 1: written.fileno(), 2: errors.fileno()},
             )
-        self._pid = process.pid
+
+    def connectionMade(self) -> None:
+        """Keep the number: spawnProcess itself may call processEnded, and forgets it then."""
+        process: Any = self.transport
+        self._pid: int = process.pid
 
     def kill(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to all of the session; nothing when it is over."""
@@ -69,7 +75,7 @@ class Leader(ProcessProtocol):
         self._over = True
         number = getattr(reason.value, "signal", None)
         code = getattr(reason.value, "exitCode", None)
-        self._ended(128 + number if number else code or 0)
+        self._clock.callLater(0, self._ended, 128 + number if number else code or 0)
 
 
 def signal_session(leader: int, number: int) -> None:
