@@ -1,4 +1,4 @@
-"""The clock of timers is not the machine's, which people and NTP set."""
+"""The process: its clock of timers, which people and NTP do not set, and its end."""
 
 from __future__ import annotations
 
@@ -50,3 +50,50 @@ def test_timers_do_not_jump_with_the_machines_clock(tmp_path: Path) -> None:
             cwd=Path(__file__).parent.parent,
         )
         assert (played.stdout, played.returncode) == ("-1 2 True\n", 0), played.stderr
+
+
+BROKEN = """
+import os, sys
+from pathlib import Path
+
+from twisted.internet import reactor
+from vsmgate import tap
+
+options = tap.Options()
+options.parseOptions(["--state-dir", sys.argv[1], "--master-port", "0", "--relay-port", "0"])
+gateway = tap.makeService(options)
+
+async def close():
+    print("closing", flush=True)
+    raise RuntimeError("a plugin's fault")
+
+for driver in gateway.drivers.values():
+    driver.launcher.close = close
+
+def look():
+    if gateway.api.running and gateway.relay.running:
+        gateway.drain_and_stop()
+    else:
+        reactor.callLater(0.05, look)
+
+reactor.callLater(0.05, look)
+gateway.startService()
+reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
+reactor.run()
+opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+print([path for path in opened if path.endswith("audit.jsonl")])
+print([lock.name for lock in Path(sys.argv[1]).glob("*lock*") if lock.read_text()])
+"""
+
+
+def test_a_plugin_that_fails_at_the_end_leaves_nothing_open(tmp_path: Path) -> None:
+    played = subprocess.run(
+        [sys.executable, "-c", BROKEN, str(tmp_path / "state")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    told = played.stdout.splitlines()[-3:]
+    assert (told, played.returncode) == (["closing", "[]", "[]"], 0), played.stderr

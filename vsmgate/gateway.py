@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -280,16 +281,16 @@ class Gateway(MultiService):
         return Deferred.fromCoroutine(self._stop(super().stopService()))
 
     async def _stop(self, children: Deferred[Any]) -> None:
-        try:
-            await children
-            await self._activity.flush()
-            await self._visits.flush()
-        except GatewayError as error:
-            self._log.warn("not stored: {error}", error=str(error))
-        finally:
-            for driver in self.drivers.values():
-                await driver.launcher.close()
-            await self._assembly.store.close()
-            self._guard.close()
+        async with AsyncExitStack() as closings:  # from the last to the first, whatever one raises
             for lock in self._locks:
-                lock.release()
+                closings.callback(lock.release)
+            closings.callback(self._guard.close)
+            closings.push_async_callback(self._assembly.store.close)
+            for driver in self.drivers.values():
+                closings.push_async_callback(driver.launcher.close)
+            try:
+                await children
+                await self._activity.flush()
+                await self._visits.flush()
+            except GatewayError as error:
+                self._log.warn("not stored: {error}", error=str(error))

@@ -210,6 +210,7 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(
         log.record("start", subject=f"user-{number}")
     assert lines(path) == []
     assert [event["log_level"].name for event in logged] == ["critical"]
+    seconds.now += 1
     disk.go_on()
     assert [line.get("subject", line["action"]) for line in lines(path)] == [
         "audit_gap",
@@ -218,6 +219,7 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(
         "user-2",
     ]
     assert lines(path)[0]["details"] == {"count": 2}
+    assert lines(path)[0]["time"] > lines(path)[-1]["time"]
     log.close()
 
 
@@ -230,6 +232,46 @@ def test_what_waits_is_written_before_the_end(tmp_path: Path, seconds: Seconds) 
     log.close()
     assert [line.get("details", {}).get("number", 0) for line in lines(path)] == [*range(100)]
     assert not [t for t in threading.enumerate() if t.name.startswith("PoolThread-audit")]
+
+
+def end_with_a_disk_that_hangs(path: Path, told: Any) -> None:
+    """In a process of its own: a pipe that nobody reads stands for the disk."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    seconds = Seconds()
+    log = AuditLog(path, seconds, seconds)
+    log.open()
+    for number in range(300):
+        log.record("start", number=number, filler="x" * 400)
+    log.close()
+    (lost,) = [event for event in events if event["log_namespace"].endswith("AuditLog")]
+    told.put((lost["log_level"].name, lost["count"]))
+
+
+def test_a_disk_that_hangs_keeps_no_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsmgate.hands.audit_log.PATIENCE", 0.1)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    process = context.Process(target=end_with_a_disk_that_hangs, args=(path, told))
+    process.start()
+    try:
+        level, count = told.get(timeout=30)
+        process.join(30)
+        assert process.exitcode == 0
+        taken = 0
+        while octets := os.read(reader, 1 << 16):
+            taken += octets.count(b"\n")
+        assert (level, taken + count) == ("critical", 300)
+        assert count > 0
+    finally:
+        process.kill()
+        process.join(30)
+        os.close(reader)
 
 
 def append(path: Path, name: str) -> None:

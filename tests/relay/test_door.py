@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 from tests.jobs.rig import Recorded
 from tests.relay.rig import JOB, TOKEN, FakeDesk, Link, Rig, problem, request
@@ -20,6 +24,7 @@ from vsmgate.errors import ServiceRefused, Unauthenticated
 from vsmgate.hands.epoll_set import HAVE_EPOLL
 from vsmgate.relay.farewell import Farewell
 from vsmgate.relay.journal import Passage
+from vsmgate.relay.leg import Leg
 from vsmgate.relay.opening import Opening
 from vsmgate.relay.service import RelayService
 from vsmgate.relay.tunnel import Tunnel
@@ -100,6 +105,45 @@ def test_relays_are_recorded() -> None:
     assert (foreign["outcome"], foreign["subject"]) == ("no_such_job", "bob")
     for secret in (TOKEN, "b0b"):
         assert secret not in str(audit.entries)
+
+
+def test_strangers_do_not_hide_what_users_try() -> None:
+    audit = Recorded()
+    rig = guarded(audit)
+    for _ in range(15):
+        assert problem(rig.asked(b"GET / HTTP/1.1\r\n\r\n"))[0] == 400
+    assert tried(rig, "b0b") == 404
+    rig.clock.advance(1)
+    assert problem(rig.asked(b"GET / HTTP/1.1\r\n\r\n"))[0] == 400
+    told = audit("relay_refuse")
+    assert [what.get("subject") for what in told] == [*[None] * 10, "bob", None, None]
+    assert told[-2]["count"] == 5  # of the strangers only
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_the_last_octets_go_at_once_or_with_the_end(half_closed: bool) -> None:
+    reactor = MemoryReactorClock()
+    ours, theirs = socket.socketpair()
+    gone: list[int] = []
+    with theirs:
+        theirs.setblocking(False)
+        leg = Leg()
+        transport = Connection(ours, leg, reactor)
+        transport.connected = 1
+        leg.makeConnection(transport)
+        if half_closed:
+            transport.readConnectionLost(Failure(CONNECTION_DONE))
+        Farewell(leg, reactor, b"no", lambda: gone.append(1))
+        if half_closed:  # the reactor's next turn writes, and sees to the end
+            assert reactor.getWriters() == [transport]
+            assert transport.doWrite() is CONNECTION_DONE
+        else:
+            assert reactor.getWriters() == []
+        assert theirs.recv(10) == b"no"
+        transport.connectionLost(Failure(CONNECTION_DONE))
+        assert theirs.recv(10) == b""
+    assert gone == [1]
+    assert reactor.getDelayedCalls() == []
 
 
 class Busy:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from twisted.logger import Logger
 
@@ -22,10 +22,13 @@ from vsmgate.audit import Entry, Tally, Value, line_of, stamp
 from vsmgate.errors import ConfigError, Problem
 from vsmgate.hands.threads import OwnThreads
 
-__all__ = ["MOST", "AuditLog"]
+__all__ = ["MOST", "PATIENCE", "AuditLog"]
 
 #: Entries that may wait for the disk; further ones are lost.
 MOST = 10_000
+
+#: Seconds that the disk has at the end for what waits.
+PATIENCE = 3.0
 
 
 class AuditLog:
@@ -109,8 +112,21 @@ class AuditLog:
                 self.record(action, outcome=outcome, peer=peer, count=count)
 
     def close(self) -> None:
-        """Write what waits, what was only counted so far too, and let go of the file."""
+        """Write what waits, what was only counted so far too, and let go of the file.
+
+        What a disk that hangs does not take within `PATIENCE` is left to the process's end.
+        """
         self.flush(everything=True)
+        written = Event()
+        self._thread.callInThread(written.set)
+        if self._thread.started and not written.wait(PATIENCE):
+            self._log.critical(
+                "the audit log {path} cannot be written, {count} entries may be lost: the disk"
+                " does not answer",
+                path=self._path,
+                count=self._waiting + self._lost,
+            )
+            return
         self._thread.stop()
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -119,12 +135,11 @@ class AuditLog:
     # -- inside -----------------------------------------------------------------------
 
     def _write(self, entry: Entry) -> None:
-        with self._counting:
-            self._waiting -= 1
         try:
             self._follow()
             if lost := self._lost:
-                gap = Entry(entry.time, "audit_gap", "lost", details={"count": lost})
+                # Entries that waited are older than the gap, and come after this line.
+                gap = Entry(stamp(self._wall()), "audit_gap", "lost", details={"count": lost})
                 self._append(line_of(gap))
                 self._log.warn(
                     "the audit log {path} is written again; {count} entries are missing",
@@ -136,6 +151,9 @@ class AuditLog:
             self._append(line_of(entry))
         except OSError as error:
             self._lose(error.strerror or str(error))
+        finally:
+            with self._counting:
+                self._waiting -= 1
 
     def _lose(self, reason: str) -> None:
         with self._counting:

@@ -8,6 +8,8 @@ threads of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -44,7 +46,12 @@ class Threads:
 
 
 class OwnThreads(ThreadPool):
-    """At most ``most`` threads, made when they are needed; further calls wait in their order."""
+    """At most ``most`` threads, made when they are needed; further calls wait in their order.
+
+    They are daemons: a call that hangs does not keep the process from ending.
+    """
+
+    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # it is only called
 
     def __init__(self, name: str, most: int = 1) -> None:
         super().__init__(0, most, name)

@@ -43,8 +43,10 @@ class Farewell:
             self._transport
         ):
             self._transport.loseWriteConnection()
-            if IWriteDescriptor.providedBy(self._transport):
-                self._transport.doWrite()  # now; what it fails with is told by the next event
+            # Now; what it fails with is told by the next event. Where the end was asked for
+            # already, only the reactor may write: what doWrite returns is then that end.
+            if not self._transport.disconnecting and IWriteDescriptor.providedBy(self._transport):
+                self._transport.doWrite()
         else:
             self._transport.loseConnection()
 

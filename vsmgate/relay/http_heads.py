@@ -48,7 +48,7 @@ def request_head(
 
     ``added`` replaces what the client sent by these names. The body's framing is as it was.
     """
-    named = {token.lower() for token in head.tokens("Connection")}
+    named = {_MARK.sub("-", token.lower()) for token in head.tokens("Connection")}
     own = {name.lower() for name in added}
     kept = []
     for name, value in head.headers:

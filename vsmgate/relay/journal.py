@@ -138,7 +138,7 @@ class Journal:
     def refused(self, passage: Passage, error: GatewayError) -> None:
         """Note an HTTP answer other than 101."""
         self._observer.refused(error)
-        if not self._limit.allows():
+        if passage.identity is None and not self._limit.allows():
             return
         self._log.info(
             "refused {request_id} status={status} error={error_code} path={path}"
@@ -159,7 +159,7 @@ class Journal:
         self._limit.finish()
 
     def _tell_unwritten(self, count: int) -> None:
-        self._log.info("{count} more refusals were not written", count=count)
+        self._log.info("{count} more refusals of strangers were not written", count=count)
         self._audit.record("relay_refuse", outcome="refused", count=count)
 
     def _record(self, action: str, passage: Passage, outcome: str = "ok", **details: Value) -> None:
