@@ -104,6 +104,7 @@ def test_the_number_of_a_new_job() -> None:
         "slurm_load_jobs error: Protocol authentication error",
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying.",
         "Unexpected message received for job 3",
+        "sbatch: Warning: x\nConnection to login1 closed by remote host.",
     ],
 )
 def test_what_may_pass_is_no_refusal(words: str) -> None:

@@ -13,15 +13,17 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import capturedLogs, formatEvent
 
 from tests.launchers.slurm_rig import SERVICE, SlurmRig, usecase_of
-from vsmgate.errors import EngineRefused
+from vsmgate.errors import EngineRefused, EngineUnreachable
 from vsmgate.launchers.slurm import SlurmLauncher
 from vsmgate.model import Launch, LogStream, Phase, Secret
 from vsmgate.testing.deferreds import deferred
@@ -29,15 +31,15 @@ from vsmgate.testing.deferreds import deferred
 GATEWAY, OWNER, STRANGER = "proxy", "games", "news"
 RULES = f"""\
 Defaults:{GATEWAY} env_keep += "SLURM_CONF SLURM_VSMGATE_SECRET"
-{GATEWAY} ALL=({OWNER}) NOPASSWD: /usr/bin/sbatch, /usr/bin/scancel, /usr/bin/rm
+{GATEWAY} ALL=(%{OWNER}) NOPASSWD: /usr/bin/sbatch, /usr/bin/scancel, /usr/bin/rm
 """
 ROOT = Path(__file__).parent.parent.parent
 ASK = """
-import pathlib, sys
+import os, pathlib, sys
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
-folder = pathlib.Path(sys.argv[1])
-settings = SlurmSettings(folder=str(folder), bin_dir=str(folder), run_as=("sudo", "{owner}"))
-for problem in settings_problems(settings, "x", folder):
+os.seteuid(int(sys.argv[1]))
+settings = SlurmSettings(folder="/", run_as=("sudo", "{owner}"))
+for problem in settings_problems(settings, "x", pathlib.Path("/")):
     print(problem.pointer, problem.detail)
 """
 SECRET = "hush-hush-0123456789"
@@ -56,19 +58,23 @@ def setpriv() -> tuple[str, ...]:
 def sudo(require: Callable[[object, str], None], slurm: SlurmRig) -> tuple[str, ...]:
     """What the documentation says, as a gateway that is not root."""
     require(shutil.which("sudo"), "sudo")
-    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
-        pytest.skip("no mount namespaces here, in which sudo would see sudoers of its own")
     sudoers = slurm.cluster.folder / "sudoers"
     sudoers.unlink(missing_ok=True)
     sudoers.write_text(RULES)
     sudoers.chmod(0o440)
-    line = f"mount --bind {sudoers} /etc/sudoers && exec {' '.join(as_user(GATEWAY))}"
-    return ("unshare", "--mount", "sh", "-c", f'{line} sudo -n -u "$0" "$@"', "{owner}")
+    bind = f"mount --bind {sudoers} /etc/sudoers"
+    apart = ("unshare", "--mount", "sh", "-c")
+    done = subprocess.run([*apart, bind], check=False, capture_output=True)
+    require(done.returncode == 0, "a mount namespace, in which sudo sees sudoers of its own,")
+    line = f"{bind} && exec {' '.join(as_user(GATEWAY))}"
+    return (*apart, f'{line} sudo -n -u "$0" "$@"', "{owner}")
 
 
 @pytest.fixture
-def shared(slurm: SlurmRig) -> Iterator[Path]:
+def shared(require: Callable[[object, str], None], slurm: SlurmRig) -> Iterator[Path]:
     """The folder, as the documentation makes it."""
+    names = {user.pw_name for user in pwd.getpwall()}
+    require(names >= {GATEWAY, OWNER, STRANGER}, f"one of the users {GATEWAY}, {OWNER}, {STRANGER}")
     folder = slurm.cluster.folder / "shared"
     folder.mkdir()
     os.chown(folder, 0, pwd.getpwnam(GATEWAY).pw_gid)
@@ -183,6 +189,10 @@ async def test_what_sudo_refuses(slurm: SlurmRig, shared: Path, sudo: tuple[str,
     with pytest.raises(EngineRefused, match="Invalid partition name") as caught:
         await launcher.submit(wrong)
     assert caught.value.code == "bad_partition"
+    wrong = replace(launch, owner=OWNER, plan=replace(launch.plan, options=("--foo=1",)))
+    with pytest.raises(EngineRefused, match="failed: unrecognized option '--foo=1'") as caught:
+        await launcher.submit(wrong)
+    assert caught.value.code == "engine_refused"
 
     # A job that it has and may not end, nor remove.
     launch = launch_of(slurm)
@@ -200,6 +210,59 @@ async def test_what_sudo_refuses(slurm: SlurmRig, shared: Path, sudo: tuple[str,
     assert any(f"{launch.job_id}.log" in line and "stay: " in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("before", "words", "jobs"),
+    [
+        ("", "sudo: unable to fork: Resource temporarily unavailable", 0),
+        ("", "ssh: connect to host login1 port 22: No such device", 0),
+        (
+            f'{" ".join(as_user(OWNER))} "$@" >/dev/null',
+            "Connection to login1 closed by remote host.",
+            1,
+        ),
+    ],
+)
+@deferred
+async def test_a_prefix_that_fails_otherwise_may_have_run_it(
+    slurm: SlurmRig, shared: Path, before: str, words: str, jobs: int
+) -> None:
+    prefix = ("sh", "-c", f"{before}\necho '{words}' >&2; exit 255", "{owner}")
+    launcher = launcher_of(slurm, shared, prefix)
+    launch = launch_of(slurm)
+    with capturedLogs() as logged, pytest.raises(EngineUnreachable) as caught:
+        await launcher.submit(launch)
+    assert caught.value.detail == f"Jobs cannot be started under the account {OWNER} now."
+    assert any(words in (formatEvent(event) or "") for event in logged)
+    assert len(await launcher.find([launch.tag])) == jobs
+
+
+@deferred
+async def test_a_user_database_that_hangs(
+    slurm: SlurmRig, shared: Path, setpriv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starts wait for it, and the fifth at a time is told; the other questions go on."""
+    answers, asked = threading.Event(), pwd.getpwnam
+
+    def hangs(name: str) -> pwd.struct_passwd:
+        if name == STRANGER:
+            answers.wait(60)
+        return asked("nosuch" if name == STRANGER else name)
+
+    monkeypatch.setattr(pwd, "getpwnam", hangs)
+    launcher = launcher_of(slurm, shared, setpriv)
+    launch = launch_of(slurm, STRANGER)
+    waiting = [Deferred.fromCoroutine(launcher.submit(launch)) for _ in range(4)]
+    try:
+        with pytest.raises(EngineUnreachable, match="user database does not answer"):
+            await launcher.submit(launch)
+        ref = f"999999:{launch.job_id}:{OWNER}"
+        assert await launcher.logs(ref, "renderer", LogStream.STDOUT, 100) == b""
+    finally:
+        answers.set()
+        ended = await DeferredList(waiting, consumeErrors=True)
+    assert [failure.value.code for _, failure in ended] == ["no_account"] * 4
+
+
 @deferred
 async def test_sudo_that_takes_the_secret_away(
     slurm: SlurmRig, shared: Path, sudo: tuple[str, ...]
@@ -212,16 +275,11 @@ async def test_sudo_that_takes_the_secret_away(
     assert "did not arrive; see env_keep" in seen.reason.native
 
 
-def test_a_service_in_which_sudo_cannot_work(
-    require: Callable[[object, str], None], tmp_path: Path
-) -> None:
+def test_a_service_in_which_sudo_cannot_work(require: Callable[[object, str], None]) -> None:
     require(shutil.which("sudo"), "sudo")
-    (tmp_path / "sbatch").touch(0o755)
-    (tmp_path / "squeue").symlink_to("sbatch")
-    (tmp_path / "scancel").symlink_to("sbatch")
-    told = [sys.executable, "-c", ASK, str(tmp_path)]
-    for before, problems in (([], 0), (["setpriv", "--no-new-privs"], 1)):
-        said = subprocess.check_output([*before, *told], text=True, timeout=60, cwd=ROOT)
-        assert (
-            said.count("x.run_as 'sudo' cannot become root") == len(said.splitlines()) == problems
-        )
+    for before in ([], ["setpriv", "--no-new-privs"]):
+        for uid in {os.geteuid(), os.geteuid() or 65534}:  # root has no need to become it
+            told = [*before, sys.executable, "-c", ASK, str(uid)]
+            said = subprocess.check_output(told, text=True, timeout=60, cwd=ROOT)
+            wrong = said.count("x.run_as 'sudo' cannot become root")
+            assert wrong == said.count("run_as") == bool(before and uid)

@@ -15,9 +15,10 @@ from msgspec import convert
 
 from tests.e2e.rig import ROOT
 from tests.launchers.simulated import Simulated
+from vsmgate.launchers.slurm_rest_words import VERSION
 from vsmgate.launchers.slurm_settings import SlurmSettings, settings_problems
 from vsmgate.simulators import slurm_cluster
-from vsmgate.simulators.slurm_cluster import SlurmCluster
+from vsmgate.simulators.slurm_cluster import SlurmCluster, spoken
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -72,3 +73,11 @@ def test_a_folder_must_be_new(require: Callable[[object, str], None], tmp_path: 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_cluster, "NEEDED", ("no-such-daemon", "sh"))
     assert slurm_cluster.missing() == "Slurm (no-such-daemon)"
+
+
+def test_only_apis_that_the_launcher_speaks() -> None:
+    versions = [f"v0.0.{number}" for number in range(35, 100)]
+    said = "Possible data_parser plugins:\n" + "".join(f"data_parser/{v}\n" for v in versions)
+    assert spoken(said) == list(filter(VERSION.fullmatch, versions))
+    assert spoken("openapi/dbv0.0.39\nopenapi/v0.0.39\nopenapi/v0.0.38\n") == ["v0.0.38"]
+    assert spoken("slurmrestd: fatal: Unable to find plugin\n") == []

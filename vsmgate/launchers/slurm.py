@@ -82,6 +82,7 @@ class SlurmLauncher:
         self._context = context
         self._own = not settings.run_as
         self._threads = Threads(IReactorThreads(context.reactor))
+        self._lookups = Threads(IReactorThreads(context.reactor))
         self._commands = SlurmCommands(
             IReactorProcess(context.reactor),
             bin_dir=settings.bin_dir,
@@ -113,7 +114,7 @@ class SlurmLauncher:
     # -- ILauncher ---------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> str:
-        user = "" if self._own else await self._in_thread(lambda: account_of(launch.owner))
+        user = "" if self._own else await self._account(launch.owner)
         if not self._settings.folder:
             self._make_folder()
         try:
@@ -195,6 +196,12 @@ class SlurmLauncher:
         return await check_slurm(self._slurm, self._threads, Path(self._folder), own=self._own)
 
     # -- parts -------------------------------------------------------------------------
+
+    async def _account(self, owner: str) -> str:
+        try:
+            return await self._lookups.run(lambda: account_of(owner))
+        except BlockingIOError:
+            raise EngineUnreachable("The gateway's user database does not answer.") from None
 
     def _uid(self, ref: SlurmRef) -> int:
         """Return whose files count; asks the system's user database, which may block."""

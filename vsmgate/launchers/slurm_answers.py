@@ -188,7 +188,7 @@ _PASSING = re.compile(
     "communication connection failure|failed to access|munge|authentication error|"
     "in standby|temporarily|timed out|unexpected message|slurm_receive|slurm_send|"
     "transport endpoint|no route to host|network is unreachable|host.* not found|"
-    "dns srv|unspecified error|interrupted",
+    "dns srv|unspecified error|interrupted|closed by remote host",
     re.IGNORECASE,
 )
 #: What the controller says -> reason code; the others give ``engine_refused``.
@@ -224,7 +224,7 @@ def is_unknown_job(text: str) -> bool:
 
 def _short(text: str) -> str:
     """Return a command's own words without its name before each line, bounded."""
-    lines = (re.sub(r"^\w+: (error: |fatal: )?", "", line) for line in text.splitlines())
+    lines = (re.sub(r"^(\S*/)?\w+: (error: |fatal: )?", "", line) for line in text.splitlines())
     kept = " ".join(line.strip() for line in lines if line.strip())
     return "".join(c if c.isprintable() else " " for c in kept)[:500]
 

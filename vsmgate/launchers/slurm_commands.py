@@ -31,6 +31,11 @@ from vsmgate.launchers.slurm_client import SECRET_VARIABLE, Order
 
 __all__ = ["SlurmCommands", "find_command"]
 
+#: What sudo says when it did not run a command, and will not at another time either.
+_REFUSED = re.compile(
+    "^sudo: (a password is required|sorry, |unknown user)|^Sorry, user ", re.MULTILINE
+)
+
 #: What of the gateway's environment the commands get; never SBATCH_ or SQUEUE_ defaults.
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "KRB5CCNAME", "LD_LIBRARY_PATH")
 
@@ -84,20 +89,25 @@ class SlurmCommands:
             raise self._not_begun(order.owner, done) or _failure("sbatch", done)
         return parse_number(_text(done.out))
 
-    def _not_begun(self, owner: str, done: Completed) -> EngineRefused | None:
-        """Return the error where it was not sbatch that failed, but what runs it as the owner."""
+    def _not_begun(self, owner: str, done: Completed) -> EngineRefused | EngineUnreachable | None:
+        """Return the error where it was not sbatch that failed, but what runs it as the owner.
+
+        Only what sudo is known to refuse is final: another prefix may have failed after sbatch.
+        """
         words = _text(done.err)
-        if not owner or re.search("^sbatch: ", words, re.MULTILINE):
+        if not owner or re.search(r"^(\S*/)?sbatch: ", words, re.MULTILINE):
             return None
         self._log.error(
-            "{prefix} did not run sbatch as {owner} (status {status}): {words}",
+            "{prefix} failed to run sbatch as {owner} (status {status}): {words}",
             prefix=self._prefix[0],
             owner=owner,
             status=done.status,
             words=words.strip()[:1000],
         )
-        detail = f"The gateway may not run jobs under the account {owner}; tell its operator."
-        return EngineRefused(detail, code="not_permitted")
+        if _REFUSED.search(words):
+            detail = f"The gateway may not run jobs under the account {owner}; tell its operator."
+            return EngineRefused(detail, code="not_permitted")
+        return EngineUnreachable(f"Jobs cannot be started under the account {owner} now.")
 
     async def jobs(
         self, *, numbers: Collection[int] = (), names: Collection[str] = (), user: str = ""

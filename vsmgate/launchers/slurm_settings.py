@@ -138,7 +138,8 @@ def _cannot_become_root(program: str) -> bool:
     path = find_command(program, None)
     try:
         forbidden = "NoNewPrivs:\t1" in Path("/proc/self/status").read_text()
-        return forbidden and bool(path and os.stat(path).st_mode & stat.S_ISUID)
+        needed = os.geteuid() != 0 and path and os.stat(path).st_mode & stat.S_ISUID
+        return forbidden and bool(needed)
     except OSError:
         return False
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["PACKAGES", "PATIENCE", "SlurmCluster", "missing"]
+__all__ = ["PACKAGES", "PATIENCE", "SlurmCluster", "missing", "spoken"]
 
 PACKAGES = "munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmrestd"
 PACKAGES += " slurm-wlm-jwt-plugin"
@@ -83,6 +83,11 @@ def missing() -> str:
     return ""
 
 
+def spoken(said: str) -> list[str]:
+    """Return the APIs in slurmrestd's list that the launcher speaks, the newest last."""
+    return sorted(set(re.findall(r"/(v0\.0\.(?:38|[4-9]\d))\b", said)))
+
+
 def _path() -> str:
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
@@ -131,17 +136,17 @@ class SlurmCluster:
     def start_rest(self) -> str:
         """Start slurmrestd, unless it runs, and return its URL.
 
-        ``rest_versions`` are then the APIs that it has, the newest last.
+        ``rest_versions`` are then those of its APIs that the launcher speaks, the newest last.
         """
         if not self.rest:
             (port,) = _free_ports("127.0.0.1", 1)
             # Before 23.02 each API is a plugin of its own, later a data parser. Those of
             # accounting do not start without it.
-            said = "".join(
-                self._run(f"{_RESTD} {option} list", subprocess.STDOUT).stdout
-                for option in ("-s", "-d")
-            )
-            self.rest_versions = sorted(set(re.findall(r"/(v0\.0\.\d+)", said)))
+            lists = [self._run(f"{_RESTD} -{way} list", subprocess.STDOUT) for way in "sd"]
+            said = "".join(done.stdout for done in lists)
+            self.rest_versions = spoken(said)
+            if not self.rest_versions:
+                raise RuntimeError(f"slurmrestd has no API that the launcher speaks: {said}")
             plugins = ",".join(re.findall(r"openapi/(?:slurmctld|v\S+)", said))
             arguments = ["-a", "rest_auth/jwt", "-s", plugins, f"127.0.0.1:{port}"]
             self._spawn(*_RESTD.split(), *arguments, name="slurmrestd")
