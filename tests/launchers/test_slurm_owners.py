@@ -65,7 +65,8 @@ def sudo(require: Callable[[object, str], None], slurm: SlurmRig) -> tuple[str, 
     bind = f"mount --bind {sudoers} /etc/sudoers"
     apart = ("unshare", "--mount", "sh", "-c")
     done = subprocess.run([*apart, bind], check=False, capture_output=True)
-    require(done.returncode == 0, "a mount namespace, in which sudo sees sudoers of its own,")
+    if done.returncode != 0:  # no package helps, as in a container without the right
+        pytest.skip(f"no mount namespace, for sudoers of its own: {done.stderr.decode().strip()}")
     line = f"{bind} && exec {' '.join(as_user(GATEWAY))}"
     return (*apart, f'{line} sudo -n -u "$0" "$@"', "{owner}")
 
