@@ -110,3 +110,5 @@ async def test_what_slurm_takes_after_the_next_gateway_looked_for_it(
     ones = dict.fromkeys(refs, 1)
     await slurm.eventually(one_each)
     assert await slurm.launcher.find(refs) == refs
+    for ref in refs.values():  # the other may have begun first, and had the job's folder
+        await slurm.until(ref, Phase.RUNNING)

@@ -60,15 +60,12 @@ if [ "$${SLURM_RESTART_COUNT:-0}" != 0 ]; then
 fi
 $fresh
 $secret
-mkdir -- "$$folder" "$$folder/work" && cd -- "$$folder/work" || exit 90
-work=$$PWD number=$${SLURM_JOB_ID:-$$$$}
-printf '%s\\n' "$$number" >"$$folder/job"
-printf '%s\\n' "$$(uname -n)" >"$$folder/node"
 set -m  # every service is a process group of its own
 
 # -- how it ends ----------------------------------------------------------------------
 names=($names)
 groups=()
+mine=  # whether the folder is this job's
 finish() {
     trap '' TERM USR1
     local status=143 told="terminated $$SECONDS $limit" name found ended=
@@ -80,7 +77,9 @@ finish() {
         done
         [ -z "$$ended" ] || told="service $$ended $$status"
     fi
-    printf '%s\\n' "$$told" >"$$folder/exit.new" && mv -f -- "$$folder/exit.new" "$$folder/exit"
+    if [ "$$mine" ]; then
+        printf '%s\\n' "$$told" >"$$folder/exit.new" && mv -f -- "$$folder/exit.new" "$$folder/exit"
+    fi
     for group in "$${groups[@]}"; do kill -TERM -- "-$$group" 2>/dev/null; done
     for _ in {1..50}; do
         local left=
@@ -92,6 +91,19 @@ finish() {
 }
 trap 'finish service' USR1
 trap 'finish terminated' TERM
+
+# -- its folder -----------------------------------------------------------------------
+# An answer that was lost makes two of a job, until the gateway ends one: whichever begins later
+# waits to be ended, or to take the place of the other.
+until said=$$(mkdir -- "$$folder" 2>&1) && mine=yes; do
+    if [ ! -e "$$folder" ]; then echo "$$said" >&2; exit 90; fi
+    sleep 1
+    [[ $$(cat -- "$$folder/exit" 2>/dev/null) != terminated* ]] || rm -rf -- "$$folder"
+done
+mkdir -- "$$folder/work" && cd -- "$$folder/work" || exit 90
+work=$$PWD number=$${SLURM_JOB_ID:-$$$$}
+printf '%s\\n' "$$number" >"$$folder/job"
+printf '%s\\n' "$$(uname -n)" >"$$folder/node"
 
 # -- what the site wants first ------------------------------------------------------------
 $setup
